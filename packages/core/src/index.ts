@@ -1,4 +1,9 @@
+export { installCompat } from "./compat/install-compat.ts";
+export { type CreateEngineOptions, createEngine, type Runtime } from "./engine/create-engine.ts";
+export { createEagerEngine } from "./engine/eager-engine.ts";
 export type { Compiled, Device, Engine } from "./engine/engine.ts";
+export { type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";
+export { silenceTfjsBanner } from "./engine/tfjs-banner.ts";
 export { AbortError, EngineUnavailableError, FormatError, throwIfAborted } from "./errors.ts";
 export { type Draw, philox4x32, Rng, type RngState } from "./rng.ts";
 export {

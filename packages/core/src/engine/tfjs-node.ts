@@ -1,0 +1,47 @@
+import { EngineUnavailableError } from "../errors.ts";
+
+/**
+ * Loads tfjs-node, whose import registers the `tensorflow` backend. The names stay in variables so that bundlers for the
+ * browser leave the native package alone.
+ */
+export async function importTfjsNode(build: "auto" | "cpu" | "gpu"): Promise<void> {
+  await restoreIsNullOrUndefined();
+  const packages = {
+    auto: ["@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-node"],
+    cpu: ["@tensorflow/tfjs-node"],
+    gpu: ["@tensorflow/tfjs-node-gpu"],
+  }[build];
+  const failures: string[] = [];
+  for (const specifier of packages) {
+    try {
+      await import(/* @vite-ignore */ /* webpackIgnore: true */ specifier);
+      return;
+    } catch (error) {
+      failures.push(`${specifier} ${reason(error, specifier)}`);
+    }
+  }
+  throw new EngineUnavailableError(
+    `tfjs:tensorflow cannot be had: ${failures.join(", ")}; install it with: npm install ${packages.at(-1)}@4.22.0`,
+  );
+}
+
+function reason(error: unknown, specifier: string): string {
+  const { code, message = String(error) } = (error ?? {}) as { code?: string; message?: string };
+  // tfjs-node prints its own paragraph when its install script could not download libtensorflow.
+  if (/native addon module .*can not be found/s.test(message)) {
+    return "is installed without its native addon (its install script could not download it)";
+  }
+  const missing =
+    code === "ERR_MODULE_NOT_FOUND" ||
+    code === "MODULE_NOT_FOUND" ||
+    /Cannot find (module|package)|Could not resolve|Failed to resolve/.test(message);
+  if (missing && message.includes(specifier)) return "is not installed";
+  return `does not load (${message.split("\n")[0]})`;
+}
+
+/** tfjs-node calls `util.isNullOrUndefined`, which Node 23 removed. */
+async function restoreIsNullOrUndefined(): Promise<void> {
+  const { createRequire } = await import("node:module");
+  const util = createRequire(import.meta.url)("node:util") as { isNullOrUndefined?: (value: unknown) => boolean };
+  util.isNullOrUndefined ??= (value) => value === null || value === undefined;
+}
