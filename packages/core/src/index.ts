@@ -5,7 +5,20 @@ export type { Compiled, Device, Engine } from "./engine/engine.ts";
 export { type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";
 export { silenceTfjsBanner } from "./engine/tfjs-banner.ts";
 export { AbortError, EngineUnavailableError, FormatError, throwIfAborted } from "./errors.ts";
+export { type AdamOptions, type AdamState, adam, adamw } from "./optim/adam.ts";
+export { clipByGlobalNorm, globalNorm } from "./optim/clip.ts";
+export { emaInit, emaUpdate } from "./optim/ema.ts";
+export {
+  decayMatrices,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type OptimizerUpdate,
+  type ParamFilter,
+} from "./optim/optimizer.ts";
+export { type SgdOptions, type SgdState, sgd } from "./optim/sgd.ts";
 export { type Draw, philox4x32, Rng, type RngState } from "./rng.ts";
+export { type ValueAndGrad, type ValueAndGradOptions, valueAndGrad } from "./train/value-and-grad.ts";
 export {
   assertSameStructure,
   countParams,
