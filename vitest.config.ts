@@ -1,6 +1,21 @@
+import { playwright } from "@vitest/browser-playwright";
+import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
 
 const conditions = ["@genai/source"];
+
+// WebGPU over SwiftShader, so that the browser tests need no GPU.
+const chromiumFlags = [
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  "--enable-features=Vulkan",
+  "--use-webgpu-adapter=swiftshader",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 
 export default defineConfig({
   resolve: { conditions },
@@ -13,8 +28,44 @@ export default defineConfig({
           name: "node",
           environment: "node",
           include: ["packages/*/test/**/*.test.ts", "apps/*/test/**/*.test.ts", "docs/**/*.test.ts"],
+          exclude: ["**/node_modules/**", "**/*.browser.test.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        resolve: { conditions: [...conditions, ...defaultClientConditions] },
+        // SharedArrayBuffer, and with it WebAssembly threads, exists on cross-origin isolated pages only.
+        server: {
+          headers: {
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Embedder-Policy": "require-corp",
+          },
+        },
+        // Named here so that vite bundles them before the first test instead of reloading the page in the middle of it.
+        optimizeDeps: {
+          include: ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm", "@tensorflow/tfjs-backend-webgpu"],
+          // Finds its .wasm files beside its own modules, so they must stay where they are.
+          exclude: ["onnxruntime-web"],
+        },
+        test: {
+          name: "browser",
+          include: ["packages/*/test/**/*.browser.test.ts", "apps/*/test/**/*.browser.test.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          fileParallelism: false,
+          browser: {
+            enabled: true,
+            headless: true,
+            screenshotFailures: false,
+            provider: playwright({
+              launchOptions: {
+                executablePath: process.env.CHROMIUM_PATH ?? "/usr/bin/chromium",
+                args: chromiumFlags,
+              },
+            }),
+            instances: [{ browser: "chromium" }],
+          },
         },
       },
     ],
