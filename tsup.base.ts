@@ -10,6 +10,7 @@ export function library(overrides: Options = {}): Options {
     dts: true,
     sourcemap: true,
     clean: true,
+    removeNodeProtocol: false,
     external: [/^node:/, /^@genai\//, /^@tensorflow\//, /^onnxruntime-/, "webgpu"],
     ...overrides,
   };
