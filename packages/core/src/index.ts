@@ -1,3 +1,22 @@
+export { type ByteSource, type ByteSourceInput, concatBytes, openByteSource } from "./checkpoint/byte-source.ts";
+export {
+  type EncodeSafetensorsOptions,
+  encodeSafetensors,
+  openSafetensors,
+  type SafetensorsEntries,
+  type SafetensorsFile,
+  type TensorData,
+  toTensor,
+} from "./checkpoint/safetensors.ts";
+export type { SafetensorsArray, SafetensorsDtype } from "./checkpoint/safetensors-dtypes.ts";
+export type { TensorInfo } from "./checkpoint/safetensors-header.ts";
+export {
+  type EncodeShardedOptions,
+  encodeShardedSafetensors,
+  type OpenShard,
+  openShardedSafetensors,
+  type Shard,
+} from "./checkpoint/sharded-safetensors.ts";
 export { installCompat } from "./compat/install-compat.ts";
 export { type CreateEngineOptions, createEngine, type Runtime } from "./engine/create-engine.ts";
 export { createEagerEngine } from "./engine/eager-engine.ts";
