@@ -36,7 +36,7 @@ function fingerprint() {
 /** Runs a command silently; when it fails, shows all that it printed and ends with its exit status. */
 function run(what, command, args) {
   const started = Date.now();
-  process.stderr.write(`${what} ... `);
+  process.stderr.write(`set-up: ${what} ... `);
   const result = spawnSync(command, args, {
     cwd: root,
     encoding: "utf8",
@@ -62,7 +62,7 @@ function run(what, command, args) {
 
 const current = fingerprint();
 if (!existsSync(stampFile) || readFileSync(stampFile, "utf8") !== current) {
-  run("set-up: installing dependencies", "npx", [
+  run("installing dependencies", "npx", [
     "--yes",
     manifest.packageManager,
     "install",
@@ -71,4 +71,4 @@ if (!existsSync(stampFile) || readFileSync(stampFile, "utf8") !== current) {
   ]);
   writeFileSync(stampFile, current);
 }
-run("set-up: building packages", "turbo", ["run", "build", "--output-logs=errors-only"]);
+run("building packages", "turbo", ["run", "build", "--output-logs=errors-only"]);
