@@ -26,7 +26,7 @@ export function emaUpdate<P extends Tree>(ema: P, params: P, decay: number | tf.
     throw new Error(`emaUpdate: decay (${decay}) must be in [0, 1]`);
   }
   checkParams("emaUpdate", params);
-  checkGrads("emaUpdate", ema, params);
+  checkGrads("emaUpdate", ema, params, "average");
   return tf.tidy(() => {
     const rate = typeof decay === "number" ? tf.scalar(1 - decay) : tf.scalar(1).sub(decay);
     return treeZip(ema, [params], (average, [param]) =>

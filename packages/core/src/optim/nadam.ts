@@ -12,6 +12,10 @@ export interface NadamOptions extends OptimizerOptions {
   momentumDecay?: number | undefined;
   /** Decays as AdamW does instead of through the gradient; false by default. */
   decoupledWeightDecay?: boolean | undefined;
+  /**
+   * Reproduces PyTorch before 2.0, which multiplied mu_t into c_(t+1) twice (pytorch/pytorch#92699); false by default.
+   */
+  pytorch1Correction?: boolean | undefined;
 }
 
 export interface NadamState extends OptimizerState {
@@ -35,7 +39,8 @@ export interface NadamState extends OptimizerState {
  * @throws if an option is out of range.
  */
 export function nadam(options: NadamOptions): Optimizer<NadamState> {
-  const { betas = [0.9, 0.999], eps = 1e-8, momentumDecay = 0.004, decoupledWeightDecay = false } = options;
+  const { betas = [0.9, 0.999], eps = 1e-8, momentumDecay = 0.004 } = options;
+  const { decoupledWeightDecay = false, pytorch1Correction = false } = options;
   checkBetas("nadam", betas);
   checkNotNegative("nadam", "eps", eps);
   checkNotNegative("nadam", "momentumDecay", momentumDecay);
@@ -54,7 +59,8 @@ export function nadam(options: NadamOptions): Optimizer<NadamState> {
         const muNext = beta1.mul(one.sub(momentumGap.mul(0.5 * shrink)));
         // c = 1 - product of all mu, as a running average of 1, which does not cancel.
         const ones1 = mu.mul(old.ones1).add(one.sub(mu)) as tf.Scalar;
-        const ones1Next = muNext.mul(ones1).add(one.sub(muNext));
+        const nextFactor = pytorch1Correction ? muNext.mul(mu) : muNext;
+        const ones1Next = nextFactor.mul(ones1).add(one.sub(nextFactor));
         const ones2 = old.ones2.mul(beta2).add(1) as tf.Scalar;
         const root = ones2.sqrt();
         const rate = learningRate.mul(root);

@@ -171,13 +171,13 @@ export function checkParams(caller: string, params: Tree): void {
   }
 }
 
-/** Throws unless gradients have the structure and the shapes of the parameters: a broadcast would go unnoticed. */
-export function checkGrads(caller: string, grads: Tree, params: Tree): void {
+/** Throws unless `grads` has the structure and the shapes of the parameters: a broadcast would go unnoticed. */
+export function checkGrads(caller: string, grads: Tree, params: Tree, what = "gradient"): void {
   assertSameStructure(caller, params, grads);
   const ofParams = treeEntries(params);
   for (const [i, [path, { shape }]] of treeEntries(grads).entries()) {
     const expected = ofParams[i]![1].shape;
     if (shape.length === expected.length && shape.every((n, axis) => n === expected[axis])) continue;
-    throw new Error(`${caller}: gradient '${path}' has shape [${shape}]; expected the parameter's, [${expected}]`);
+    throw new Error(`${caller}: ${what} '${path}' has shape [${shape}]; expected the parameter's, [${expected}]`);
   }
 }
