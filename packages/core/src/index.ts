@@ -18,12 +18,133 @@ export {
   type Shard,
 } from "./checkpoint/sharded-safetensors.ts";
 export { installCompat } from "./compat/install-compat.ts";
-export { type CreateEngineOptions, createEngine, type Runtime } from "./engine/create-engine.ts";
+export { type CreateEngineOptions, createEngine, DEVICES, type Runtime } from "./engine/create-engine.ts";
 export { createEagerEngine } from "./engine/eager-engine.ts";
 export type { Compiled, Device, Engine } from "./engine/engine.ts";
 export { type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";
 export { silenceTfjsBanner } from "./engine/tfjs-banner.ts";
 export { AbortError, EngineUnavailableError, FormatError, throwIfAborted } from "./errors.ts";
+export {
+  type CrossEntropyOptions,
+  crossEntropy,
+  infoNce,
+  klCategorical,
+} from "./losses/cross-entropy.ts";
+export { gumbelSoftmax, type Quantised, vectorQuantise } from "./losses/discrete-latents.ts";
+export {
+  gaussianLogProb,
+  gaussianNll,
+  iwaeBound,
+  klDiagonalGaussians,
+  klFreeBits,
+  klStandardNormal,
+  reparameterise,
+  standardNormalLogProb,
+} from "./losses/gaussians.ts";
+export { discretizedLogisticMixtureNll, gaussianMixtureNll } from "./losses/mixtures.ts";
+export { type Reduction, reduceLoss } from "./losses/reduction.ts";
+export { binaryCrossEntropyWithLogits, huber, l1, mse } from "./losses/regression.ts";
+export {
+  elu,
+  exp,
+  geglu,
+  gelu,
+  glu,
+  hardswish,
+  leakyRelu,
+  logSigmoid,
+  logSoftmax,
+  logSumExp,
+  mish,
+  quickGelu,
+  relu,
+  selu,
+  sigmoid,
+  silu,
+  softmax,
+  softplus,
+  softsign,
+  swiglu,
+  tanh,
+} from "./nn/activations.ts";
+export {
+  type AttentionOptions,
+  alibiBias,
+  alibiSlopes,
+  attention,
+  causalBias,
+  maskBias,
+  mergeHeads,
+  splitHeads,
+} from "./nn/attention.ts";
+export {
+  type Conv1dOptions,
+  type Conv2dOptions,
+  type ConvParams,
+  type ConvTranspose2dOptions,
+  conv1d,
+  conv2d,
+  convTranspose2d,
+  createConv2d,
+  createConvTranspose2d,
+  type Pair,
+} from "./nn/conv.ts";
+export { type CustomOp, customOp, stopGradient } from "./nn/custom-op.ts";
+export { dropout } from "./nn/dropout.ts";
+export { embedding } from "./nn/embedding.ts";
+export { type Conv2dAttrs, type FusedOps, fusedOp } from "./nn/fused.ts";
+export {
+  constantInit,
+  fans,
+  type Initialiser,
+  kaimingNormal,
+  kaimingUniform,
+  normalInit,
+  onesInit,
+  orthogonalInit,
+  truncatedNormalInit,
+  uniformInit,
+  xavierNormal,
+  xavierUniform,
+  zerosInit,
+} from "./nn/init.ts";
+export { createLinear, type LinearParams, linear } from "./nn/linear.ts";
+export {
+  type BatchNormStats,
+  batchNormEval,
+  batchNormTrain,
+  groupNorm,
+  instanceNorm,
+  layerNorm,
+  type NormParams,
+  rmsNorm,
+} from "./nn/norm.ts";
+export {
+  applyRope,
+  type RopeTables,
+  ropeTables,
+  type SinusoidalOptions,
+  sinusoidalEmbedding,
+  sinusoidalFrequencies,
+} from "./nn/positions.ts";
+export {
+  gru,
+  gruCell,
+  gruFromKeras,
+  gruResetBefore,
+  lstm,
+  lstmCell,
+  lstmFromKeras,
+  type RecurrentParams,
+} from "./nn/recurrent.ts";
+export {
+  avgPool2d,
+  maxPool2d,
+  type PoolOptions,
+  resizeBilinear,
+  upsampleBilinear,
+  upsampleNearest,
+} from "./nn/resample.ts";
 export { type AccumulationState, accumulateGradients } from "./optim/accumulate.ts";
 export { type AdadeltaOptions, type AdadeltaState, adadelta } from "./optim/adadelta.ts";
 export { type AdagradOptions, type AdagradState, adagrad } from "./optim/adagrad.ts";
