@@ -1,0 +1,356 @@
+import {
+  binaryCrossEntropyWithLogits,
+  type ConvParams,
+  conv2d,
+  convTranspose2d,
+  createConv2d,
+  createConvTranspose2d,
+  createLinear,
+  klStandardNormal,
+  type LinearParams,
+  linear,
+  type Rng,
+  reparameterise,
+} from "@genai/core";
+import * as tf from "@tensorflow/tfjs";
+
+// A convolutional variational autoencoder with a Bernoulli likelihood: stride-2 convolutions encode an image to a
+// Gaussian over z, transposed convolutions decode z to the logit of every pixel.
+//
+//   D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, arXiv:1312.6114
+//   I. Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework", ICLR 2017
+//
+// Shapes: B batch, H W image size, C channels, h w size after the last convolution, F its channels, D denseDim,
+// Z latentDim. Images are NHWC with values in [0, 1], the range of a Bernoulli mean. Features are flattened in the order
+// F, h, w and weights have PyTorch's layouts, so that a checkpoint opens there unchanged.
+
+export interface ConvVaeConfig {
+  /** Height and width of the images, in pixels. */
+  readonly imageSize: readonly [height: number, width: number];
+  readonly channels: number;
+  /** Output channels of the encoder's convolutions, each of which halves the image; the decoder mirrors them. */
+  readonly hiddenChannels: readonly number[];
+  /** Width of the dense layer between the convolutions and z, on both sides; null for none. */
+  readonly denseDim: number | null;
+  readonly latentDim: number;
+  /** Kernel of the encoder's convolutions; at least 3. */
+  readonly encoderKernel: number;
+  /** Kernel of the decoder's transposed convolutions; at least 3. 4 avoids checkerboards, an odd one fits odd sizes. */
+  readonly decoderKernel: number;
+}
+
+export type ConvVaeParams = {
+  encoder: {
+    conv: ConvParams[]; // weight [out, in, k, k], bias [out]
+    dense?: LinearParams; // [D, F*h*w]
+    mu: LinearParams; // [Z, D or F*h*w]
+    logvar: LinearParams; // [Z, D or F*h*w]
+  };
+  decoder: {
+    dense?: LinearParams; // [D, Z]
+    project: LinearParams; // [F*h*w, D or Z]
+    conv: ConvParams[]; // weight [in, out, k, k], bias [out]
+  };
+};
+
+/** A convolutional VAE; see `createConvVae`. */
+export interface ConvVae {
+  readonly config: ConvVaeConfig;
+  readonly params: ConvVaeParams;
+}
+
+/**
+ * Creates a convolutional VAE. Weights start as PyTorch's do, uniform within 1 / sqrt(fan in); biases start at zero.
+ *
+ * @throws if a size is no positive integer, or if the decoder's kernel cannot give back a size that the encoder halved.
+ */
+export function createConvVae(config: ConvVaeConfig, rng: Rng): ConvVae {
+  const { channels, hiddenChannels, denseDim, latentDim, encoderKernel, decoderKernel } = config;
+  const sizes = checkedSizes(config);
+  const [h, w] = sizes.at(-1)!;
+  const flat = hiddenChannels.at(-1)! * h * w;
+  const features = denseDim ?? flat;
+  const widths = [channels, ...hiddenChannels];
+  const params: ConvVaeParams = {
+    encoder: {
+      conv: hiddenChannels.map((out, i) => createConv2d(widths[i]!, out, rng, { kernel: encoderKernel })),
+      ...(denseDim === null ? {} : { dense: createLinear(flat, denseDim, rng) }),
+      mu: createLinear(features, latentDim, rng),
+      logvar: createLinear(features, latentDim, rng),
+    },
+    decoder: {
+      ...(denseDim === null ? {} : { dense: createLinear(latentDim, denseDim, rng) }),
+      project: createLinear(denseDim ?? latentDim, flat, rng),
+      conv: hiddenChannels
+        .map((from, i) => createConvTranspose2d(from, widths[i]!, rng, { kernel: decoderKernel }))
+        .reverse(),
+    },
+  };
+  return { config, params };
+}
+
+/**
+ * The approximate posterior q(z | x) = N(mu, diag(exp(logvar))).
+ *
+ * @param x [B, H, W, C] in [0, 1]
+ * @returns mu and logvar (the log of the variance), each [B, Z].
+ */
+export function encodeConvVae(vae: ConvVae, x: tf.Tensor4D): { mu: tf.Tensor2D; logvar: tf.Tensor2D } {
+  checkImages("encodeConvVae", vae.config, x);
+  return tf.tidy(() => encode(vae, x));
+}
+
+/**
+ * The logits of p(x | z), a Bernoulli distribution for every pixel; their sigmoid is the mean image.
+ *
+ * @param z [B, Z]
+ * @returns [B, H, W, C]
+ */
+export function decodeConvVae(vae: ConvVae, z: tf.Tensor2D): tf.Tensor4D {
+  const { latentDim } = vae.config;
+  if (z.rank !== 2 || z.shape[1] !== latentDim) {
+    throw new Error(`decodeConvVae: z has shape [${z.shape}]; expected [batch, ${latentDim}]`);
+  }
+  return tf.tidy(() => decode(vae, z));
+}
+
+/**
+ * The mean image of p(x | z) at the posterior's mean, z = mu.
+ *
+ * @param x [B, H, W, C] in [0, 1]
+ * @returns [B, H, W, C] in (0, 1)
+ */
+export function reconstructConvVae(vae: ConvVae, x: tf.Tensor4D): tf.Tensor4D {
+  checkImages("reconstructConvVae", vae.config, x);
+  return tf.tidy(() => tf.sigmoid(decode(vae, encode(vae, x).mu)));
+}
+
+/**
+ * Draws new images: z from the prior N(0, I), then the mean image of p(x | z).
+ *
+ * @returns [count, H, W, C] in (0, 1)
+ */
+export function sampleConvVae(vae: ConvVae, options: { readonly count: number; readonly rng: Rng }): tf.Tensor4D {
+  const { count, rng } = options;
+  if (!Number.isInteger(count) || count < 1) {
+    throw new Error(`sampleConvVae: count (${count}) must be a positive integer`);
+  }
+  return tf.tidy(() => tf.sigmoid(decode(vae, rng.normal([count, vae.config.latentDim]) as tf.Tensor2D)));
+}
+
+export interface InterpolateOptions {
+  /** Images along the way, both ends included; at least 2. */
+  readonly steps: number;
+  /**
+   * `spherical` (the default) turns from one code to the other and keeps its length, as typical draws from the prior
+   * do; `linear` takes the chord.
+   */
+  readonly path?: "linear" | "spherical";
+}
+
+/**
+ * Walks through latent space from the codes of the images `from` to those of the images `to`.
+ *
+ * @param from [B, H, W, C] in [0, 1]
+ * @param to [B, H, W, C] in [0, 1]
+ * @returns mean images [B, steps, H, W, C] in (0, 1); the first and last of a row are reconstructions of its ends.
+ */
+export function interpolateConvVae(
+  vae: ConvVae,
+  from: tf.Tensor4D,
+  to: tf.Tensor4D,
+  options: InterpolateOptions,
+): tf.Tensor5D {
+  const { steps, path = "spherical" } = options;
+  checkImages("interpolateConvVae", vae.config, from);
+  checkImages("interpolateConvVae", vae.config, to);
+  if (from.shape[0] !== to.shape[0]) {
+    throw new Error(
+      `interpolateConvVae: ${from.shape[0]} images to start from and ${to.shape[0]} to end at; expected as many`,
+    );
+  }
+  if (!Number.isInteger(steps) || steps < 2) {
+    throw new Error(`interpolateConvVae: steps (${steps}) must be an integer of at least 2`);
+  }
+  return tf.tidy(() => {
+    const a = encode(vae, from).mu.expandDims(1); // [B, 1, Z]
+    const b = encode(vae, to).mu.expandDims(1);
+    const t = tf.linspace(0, 1, steps).reshape([1, steps, 1]);
+    const z = path === "linear" ? a.mul(tf.sub(1, t)).add(b.mul(t)) : slerp(a, b, t); // [B, steps, Z]
+    const [height, width] = vae.config.imageSize;
+    const images = tf.sigmoid(decode(vae, z.reshape([-1, vae.config.latentDim]) as tf.Tensor2D));
+    return images.reshape([from.shape[0], steps, height, width, vae.config.channels]) as tf.Tensor5D;
+  });
+}
+
+export interface ConvVaeLossOptions {
+  /** Weight of the KL term: 1 for the evidence lower bound, more for disentangled codes (Higgins et al., eq. 4). */
+  readonly beta?: number | tf.Scalar;
+}
+
+/**
+ * The negative evidence lower bound, one draw of z per image (Kingma & Welling, eq. 7), with the KL term times beta.
+ *
+ * @param x [B, H, W, C] in [0, 1]; grey levels count as expectations of binary pixels. See `binarize`.
+ * @param noise an Rng, or eps itself, [B, Z]: z = mu + exp(logvar / 2) * eps.
+ * @returns scalars in nats, summed over pixels and averaged over the batch: recon = -log p(x | z), kl, and
+ *   loss = recon + beta * kl.
+ */
+export function convVaeLoss(
+  vae: ConvVae,
+  x: tf.Tensor4D,
+  noise: Rng | tf.Tensor2D,
+  options: ConvVaeLossOptions = {},
+): { loss: tf.Scalar; recon: tf.Scalar; kl: tf.Scalar } {
+  checkImages("convVaeLoss", vae.config, x);
+  return tf.tidy(() => {
+    const { mu, logvar } = encode(vae, x);
+    const logits = decode(vae, reparameterise(mu, logvar, noise) as tf.Tensor2D);
+    const recon = binaryCrossEntropyWithLogits(logits, x, { reduction: "batchMean" }) as tf.Scalar;
+    const kl = klStandardNormal(mu, logvar, { reduction: "batchMean" }) as tf.Scalar;
+    return { loss: recon.add(kl.mul(options.beta ?? 1)) as tf.Scalar, recon, kl };
+  });
+}
+
+/**
+ * Draws binary pixels with the grey levels of `x` as probabilities: fresh ones at every call, hence "dynamic
+ * binarization", the form of MNIST for which likelihoods are published (Salakhutdinov & Murray, ICML 2008).
+ *
+ * @param x values in [0, 1]
+ * @returns float32 of the same shape, 0 or 1.
+ */
+export function binarize<T extends tf.Tensor>(x: T, rng: Rng): T {
+  return tf.tidy(() => rng.uniform(x.shape).less(x).toFloat() as T);
+}
+
+function encode({ config, params }: ConvVae, x: tf.Tensor4D): { mu: tf.Tensor2D; logvar: tf.Tensor2D } {
+  const p = params.encoder;
+  const padding = paddingOf(config.encoderKernel);
+  let a: tf.Tensor4D = x;
+  for (const layer of p.conv) a = tf.relu(conv2d(layer, a, { stride: 2, padding }) as tf.Tensor4D); // [B, h, w, F]
+  let features: tf.Tensor = a.transpose([0, 3, 1, 2]).reshape([x.shape[0], -1]); // [B, F*h*w]
+  if (p.dense) features = tf.relu(linear(p.dense, features)); // [B, D]
+  return { mu: linear(p.mu, features) as tf.Tensor2D, logvar: linear(p.logvar, features) as tf.Tensor2D };
+}
+
+function decode({ config, params }: ConvVae, z: tf.Tensor2D): tf.Tensor4D {
+  const p = params.decoder;
+  const sizes = convSizes(config);
+  const layers = p.conv.length;
+  const [h, w] = sizes[layers]!;
+  const padding = paddingOf(config.decoderKernel);
+  const code = p.dense ? tf.relu(linear(p.dense, z)) : z; // [B, D]
+  const flat = tf.relu(linear(p.project, code)); // [B, F*h*w]
+  let a = flat.reshape([z.shape[0], config.hiddenChannels[layers - 1]!, h, w]).transpose([0, 2, 3, 1]) as tf.Tensor4D;
+  for (const [i, layer] of p.conv.entries()) {
+    const [inH, inW] = sizes[layers - i]!;
+    const [outH, outW] = sizes[layers - i - 1]!;
+    const outputPadding: [number, number] = [
+      outH - transposedSize(inH, config.decoderKernel),
+      outW - transposedSize(inW, config.decoderKernel),
+    ];
+    a = convTranspose2d(layer, a, { stride: 2, padding, outputPadding }) as tf.Tensor4D;
+    if (i < layers - 1) a = tf.relu(a);
+  }
+  return a; // [B, H, W, C]
+}
+
+/** Spherical interpolation (K. Shoemake, SIGGRAPH 1985) of [B, 1, Z] at t [1, steps, 1], with the chord where the arc is too short. */
+function slerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor): tf.Tensor {
+  const lengths = a.norm("euclidean", -1, true).mul(b.norm("euclidean", -1, true));
+  const cosine = a.mul(b).sum(-1, true).div(lengths.maximum(1e-12)).clipByValue(-1, 1);
+  const angle = tf.acos(cosine); // [B, 1, 1]
+  const sine = tf.sin(angle);
+  const usable = sine.greater(1e-4);
+  const divisor = tf.where(usable, sine, tf.onesLike(sine));
+  const weight = (u: tf.Tensor) => tf.where(usable, tf.sin(angle.mul(u)).div(divisor), u); // [B, steps, 1]
+  return a.mul(weight(tf.sub(1, t))).add(b.mul(weight(t)));
+}
+
+const paddingOf = (kernel: number) => Math.floor((kernel - 1) / 2);
+const convolvedSize = (n: number, kernel: number) => Math.floor((n + 2 * paddingOf(kernel) - kernel) / 2) + 1;
+const transposedSize = (n: number, kernel: number) => (n - 1) * 2 - 2 * paddingOf(kernel) + kernel;
+
+/** Height and width before each convolution and after the last. */
+function convSizes(config: ConvVaeConfig): [number, number][] {
+  const sizes: [number, number][] = [[config.imageSize[0], config.imageSize[1]]];
+  for (const _ of config.hiddenChannels) {
+    const [h, w] = sizes.at(-1)!;
+    sizes.push([convolvedSize(h, config.encoderKernel), convolvedSize(w, config.encoderKernel)]);
+  }
+  return sizes;
+}
+
+function checkedSizes(config: ConvVaeConfig): [number, number][] {
+  const { imageSize, hiddenChannels, denseDim, encoderKernel, decoderKernel } = config;
+  const positive = (name: string, n: number, least = 1) => {
+    if (!Number.isInteger(n) || n < least) {
+      throw new Error(`createConvVae: ${name} (${n}) must be an integer of at least ${least}`);
+    }
+  };
+  if (imageSize.length !== 2) throw new Error(`createConvVae: imageSize (${imageSize}) must be [height, width]`);
+  for (const n of imageSize) positive("imageSize", n);
+  positive("channels", config.channels);
+  if (hiddenChannels.length === 0)
+    throw new Error("createConvVae: hiddenChannels is empty; expected at least one layer");
+  for (const n of hiddenChannels) positive("hiddenChannels", n);
+  if (denseDim !== null) positive("denseDim", denseDim);
+  positive("latentDim", config.latentDim);
+  positive("encoderKernel", encoderKernel, 3);
+  positive("decoderKernel", decoderKernel, 3);
+  const sizes = convSizes(config);
+  for (let i = 1; i < sizes.length; i++) {
+    for (const axis of [0, 1] as const) {
+      const large = sizes[i - 1]![axis];
+      const small = sizes[i]![axis];
+      const extra = large - transposedSize(small, decoderKernel);
+      if (small >= 1 && (extra === 0 || extra === 1)) continue;
+      throw new Error(
+        `createConvVae: imageSize (${imageSize}) becomes ${small} from ${large} at convolution ${i}, which a transposed ` +
+          `convolution with decoderKernel (${decoderKernel}) cannot undo; expected sizes divisible by ` +
+          `${2 ** hiddenChannels.length}, or an odd decoderKernel`,
+      );
+    }
+  }
+  return sizes;
+}
+
+function checkImages(caller: string, config: ConvVaeConfig, x: tf.Tensor): void {
+  const want = [...config.imageSize, config.channels];
+  if (x.rank === 4 && want.every((n, i) => x.shape[i + 1] === n)) return;
+  throw new Error(`${caller}: images have shape [${x.shape}]; expected [batch, ${want.join(", ")}]`);
+}
+
+/** Published and customary architectures; spread one to change a field. */
+export const convVaePresets = {
+  /** 28x28 grey images: the PyTorch examples' layout, 1.67 million parameters. */
+  mnist: {
+    imageSize: [28, 28],
+    channels: 1,
+    hiddenChannels: [32, 64],
+    denseDim: 256,
+    latentDim: 16,
+    encoderKernel: 3,
+    decoderKernel: 4,
+  },
+  /** 32x32 colour images. */
+  small32: {
+    imageSize: [32, 32],
+    channels: 3,
+    hiddenChannels: [32, 64, 128],
+    denseDim: 256,
+    latentDim: 64,
+    encoderKernel: 3,
+    decoderKernel: 4,
+  },
+  /** 64x64 colour images: the encoder and decoder of Higgins et al. (2017), table 1. */
+  betaVae64: {
+    imageSize: [64, 64],
+    channels: 3,
+    hiddenChannels: [32, 32, 64, 64],
+    denseDim: 256,
+    latentDim: 32,
+    encoderKernel: 4,
+    decoderKernel: 4,
+  },
+} as const satisfies Record<string, ConvVaeConfig>;
