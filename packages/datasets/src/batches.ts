@@ -237,18 +237,12 @@ export class EpochStream<T> implements BatchStream<T> {
     const epoch = Math.floor(serial / this.batchesPerEpoch);
     const start = (serial % this.batchesPerEpoch) * this.batchSize;
     const size = Math.min(this.batchSize, this.count - start);
-    const order = this.#indices(epoch);
+    const rows =
+      this.#indices(epoch)?.subarray(start, start + size) ?? Int32Array.from({ length: size }, (_, b) => start + b);
     const arrays = this.#columns.map(({ key, data, stride }) => {
-      const scaled = key === "images" && data instanceof Uint8Array;
-      const out =
-        scaled || data instanceof Float32Array ? new Float32Array(size * stride) : new Int32Array(size * stride);
-      for (let b = 0; b < size; b++) {
-        const from = (order === undefined ? start + b : order[start + b]!) * stride;
-        const to = b * stride;
-        if (!scaled) out.set(data.subarray(from, from + stride), to);
-        else for (let i = 0; i < stride; i++) out[to + i] = this.#pixel[data[from + i]!]!;
-      }
-      return out;
+      if (data instanceof Float32Array) return gather(data, rows, stride, new Float32Array(size * stride));
+      if (key !== "images") return gather(data, rows, stride, new Int32Array(size * stride));
+      return gatherPixels(data, rows, stride, this.#pixel);
     });
     return { size, arrays };
   }
@@ -266,4 +260,25 @@ export class EpochStream<T> implements BatchStream<T> {
       return transform(batch, seed.fork(this.#serial())) as tf.TensorContainer;
     }) as T;
   }
+}
+
+function gather<C extends Column>(data: Column, rows: Int32Array, stride: number, out: C): C {
+  for (let b = 0; b < rows.length; b++) {
+    const from = rows[b]! * stride;
+    if (stride === 1) out[b] = data[from]!;
+    else out.set(data.subarray(from, from + stride), b * stride);
+  }
+  return out;
+}
+
+/** A loop of its own, over views: it runs over every byte of the set in every epoch. */
+function gatherPixels(data: Column, rows: Int32Array, stride: number, pixel: Float32Array): Float32Array {
+  const out = new Float32Array(rows.length * stride);
+  for (let b = 0; b < rows.length; b++) {
+    const from = rows[b]! * stride;
+    const source = data.subarray(from, from + stride);
+    const target = out.subarray(b * stride, (b + 1) * stride);
+    for (let i = 0; i < source.length; i++) target[i] = pixel[source[i]!]!;
+  }
+  return out;
 }

@@ -9,6 +9,7 @@ export {
   resolveFile,
 } from "./data-file.ts";
 export type { ArraySet, Column, DatasetInfo, ImageSet, PointSet, TextSet } from "./dataset.ts";
+export { cacheDirectory } from "./disk-cache.ts";
 export { type DrawDigitsOptions, drawDigits } from "./drawn-digits.ts";
 export { type GunzipOptions, gunzip } from "./gunzip.ts";
 export { type IdxArray, type IdxDtype, type ReadIdxOptions, readIdx } from "./idx.ts";

@@ -21,7 +21,7 @@ export interface ResumePoint {
   readonly validator: string;
 }
 
-export interface Response206 {
+export interface Transfer {
   /** Bytes of the earlier attempt that stay valid: `resume.offset`, or 0 if the server sends the whole file. */
   readonly offset: number;
   readonly total: number | undefined;
@@ -44,7 +44,7 @@ export async function request(
   resume: ResumePoint | undefined,
   maxBytes: number,
   options: ResolveOptions,
-): Promise<Response206> {
+): Promise<Transfer> {
   const caller = options.caller ?? "resolveFile";
   const stall = new StallTimer(options.stallTimeout ?? 30_000);
   const signal = options.signal === undefined ? stall.signal : AbortSignal.any([options.signal, stall.signal]);
