@@ -163,9 +163,13 @@ function slotsAt<K extends string>(
   return Object.fromEntries(entries) as Slots<K>;
 }
 
-/** Throws unless every tensor of `params` is float32. */
+/** Throws unless every tensor of `params` is float32 and has a path of its own. */
 export function checkParams(caller: string, params: Tree): void {
+  const paths = new Set<string>();
   for (const [path, { dtype }] of treeEntries(params)) {
+    if (paths.has(path))
+      throw new Error(`${caller}: two parameters have the path '${path}'; expected one (rename a key)`);
+    paths.add(path);
     if (dtype === "float32") continue;
     throw new Error(`${caller}: parameter '${path}' is ${dtype}; expected float32 (keep other tensors out of params)`);
   }

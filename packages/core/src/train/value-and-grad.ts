@@ -89,6 +89,7 @@ function gradientTree<P extends Tree>(
 
 function checkDifferentiable(entries: readonly [string, tf.Tensor][]): void {
   const pathOf = new Map<number, string>();
+  const paths = new Set<string>();
   if (entries.length === 0) throw new Error("valueAndGrad: params holds no tensors; expected at least one");
   for (const [path, param] of entries) {
     if (param.dtype !== "float32") {
@@ -96,6 +97,10 @@ function checkDifferentiable(entries: readonly [string, tf.Tensor][]): void {
         `valueAndGrad: parameter '${path}' is ${param.dtype}; expected float32 (keep other tensors out of params)`,
       );
     }
+    if (paths.has(path)) {
+      throw new Error(`valueAndGrad: two parameters have the path '${path}'; expected one (rename a key)`);
+    }
+    paths.add(path);
     const twin = pathOf.get(param.id);
     if (twin !== undefined) {
       throw new Error(

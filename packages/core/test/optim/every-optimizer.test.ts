@@ -143,6 +143,7 @@ describe.each(OPTIMIZERS)("%s", (_name, make, learningRate) => {
     const state = optimizer.init(params);
     const { w, layers } = someWeights();
     expect(() => optimizer.init({ ids: tf.tensor1d([1], "int32") })).toThrow("'ids' is int32; expected float32");
+    expect(() => optimizer.init({ "a.b": w, a: { b: w } })).toThrow("two parameters have the path 'a.b'");
     expect(() => optimizer.update({ w } as Weights, state, params)).toThrow("layers.0.b");
     expect(() => optimizer.update({ w: tf.zeros([3]), layers }, state, params)).toThrow(
       "gradient 'w' has shape [3]; expected the parameter's, [2,3]",

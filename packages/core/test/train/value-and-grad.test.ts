@@ -121,6 +121,20 @@ describe("valueAndGrad", () => {
     expect(values(grads.w)).toEqual([3, 12]);
   });
 
+  it("goes on after an inner call that threw and was caught", () => {
+    const params = { w: tf.tensor1d([1, 2]) };
+    expectNoLeak(() =>
+      tf.tidy(() => {
+        const { grads } = valueAndGrad((p) => {
+          const square = p.w.square();
+          expect(() => valueAndGrad((q) => q.w.tanh(), p)).toThrow("expected a float32 scalar");
+          return square.sum();
+        }, params);
+        expect(values(grads.w)).toEqual([2, 4]);
+      }),
+    );
+  });
+
   it("agrees with central differences", () => {
     const w = [0.3, -0.7, 1.1];
     const at = (x: number[]) => {
@@ -142,6 +156,9 @@ describe("valueAndGrad", () => {
     );
     expect(() => valueAndGrad(loss, { n: 3 })).toThrow("holds no tensors");
     expect(() => valueAndGrad(loss, { a: w, b: [w] })).toThrow("'a' and 'b.0' are one tensor");
+    expect(() => valueAndGrad(loss, { "a.b": w, a: { b: tf.ones([1]) } })).toThrow(
+      "two parameters have the path 'a.b'",
+    );
     expect(() => valueAndGrad(() => ({ loss: 3 }) as never, { w })).toThrow("fn returned no loss");
     expect(() => valueAndGrad(() => undefined as never, { w })).toThrow("fn returned no loss");
     expect(() => valueAndGrad(() => tf.scalar(1, "int32"), { w })).toThrow("the loss is int32");
