@@ -20,3 +20,17 @@ export class EngineUnavailableError extends Error {
 export class FormatError extends Error {
   override name = "FormatError";
 }
+
+/** Thrown when training has produced a value that is NaN or infinite. */
+export class DivergenceError extends Error {
+  override name = "DivergenceError";
+  /** The step whose result is not finite, counted from 1. */
+  readonly step: number;
+  /** The values that are not finite, by the name of the metric or the path in the state. */
+  readonly terms: Readonly<Record<string, number>>;
+  constructor(message: string, step: number, terms: Readonly<Record<string, number>>) {
+    super(message);
+    this.step = step;
+    this.terms = terms;
+  }
+}

@@ -1,5 +1,24 @@
 export { type ByteSource, type ByteSourceInput, concatBytes, openByteSource } from "./checkpoint/byte-source.ts";
 export {
+  type Checkpoint,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  encodeModel,
+  loadModel,
+  type ModelRecord,
+  saveModel,
+} from "./checkpoint/checkpoint.ts";
+export {
+  type CheckpointInfo,
+  type CheckpointStore,
+  type CheckpointStoreOptions,
+  type LatestCheckpoint,
+  memoryCheckpoints,
+  type SkippedCheckpoint,
+} from "./checkpoint/checkpoint-store.ts";
+export { fileCheckpoints } from "./checkpoint/file-checkpoints.ts";
+export { opfsCheckpoints } from "./checkpoint/opfs-checkpoints.ts";
+export {
   type EncodeSafetensorsOptions,
   encodeSafetensors,
   openSafetensors,
@@ -23,7 +42,7 @@ export { createEagerEngine } from "./engine/eager-engine.ts";
 export type { Compiled, Device, Engine } from "./engine/engine.ts";
 export { type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";
 export { silenceTfjsBanner } from "./engine/tfjs-banner.ts";
-export { AbortError, EngineUnavailableError, FormatError, throwIfAborted } from "./errors.ts";
+export { AbortError, DivergenceError, EngineUnavailableError, FormatError, throwIfAborted } from "./errors.ts";
 export {
   type CrossEntropyOptions,
   crossEntropy,
@@ -188,6 +207,9 @@ export {
 } from "./optim/schedules.ts";
 export { type SgdOptions, type SgdState, sgd } from "./optim/sgd.ts";
 export { type Draw, philox4x32, Rng, type RngState } from "./rng.ts";
+export type { BatchStream } from "./train/batch-stream.ts";
+export { type FitOptions, type FitProgress, type FitResult, fit, type StepResult } from "./train/fit.ts";
+export { replaceState, type ScalarSchedules } from "./train/training-state.ts";
 export { type ValueAndGrad, type ValueAndGradOptions, valueAndGrad } from "./train/value-and-grad.ts";
 export {
   assertSameStructure,

@@ -7,7 +7,7 @@ import { dispose as disposeTensor, keep, Tensor } from "@tensorflow/tfjs";
 export type Tree = unknown;
 
 /** Reports whether `value` is a record that trees descend into: made by `{}` or `Object.create(null)`, not by a class. */
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) return false;
   const proto = Object.getPrototypeOf(value);
   return proto === null || proto === Object.prototype || Object.getPrototypeOf(proto) === null;
