@@ -1,1 +1,2 @@
-export {};
+export { createOnnxEngine, type OnnxEngineOptions } from "./onnx-engine.ts";
+export type { OnnxDevice } from "./runtime/onnx-runtime.ts";

@@ -1,0 +1,272 @@
+import { type ConstantData, type ElementType, type Graph, isConstant, sameShape, sizeOf, type Value } from "./graph.ts";
+
+// ONNX operators as functions that simplify while they build: arithmetic with uniform constants is folded, neutral
+// elements vanish, reshapes and transposes of themselves collapse. What tfjs' gradients write out in full (products with
+// ones, sums over axes of size one, double transposes) costs nothing at run time.
+
+export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const x = a[a.length - rank + i] ?? 1;
+    const y = b[b.length - rank + i] ?? 1;
+    if (x !== y && x !== 1 && y !== 1) throw new Error(`shapes [${a}] and [${b}] do not broadcast`);
+    return x === 1 ? y : x;
+  });
+}
+
+export function cast(g: Graph, x: Value, type: ElementType): Value {
+  if (x.type === type) return x;
+  if (x.fill !== undefined) return g.filled(type, x.shape, convert(x.fill, type));
+  return g.node("Cast", [x], type, x.shape, { to: { int: { float32: 1, int32: 6, int64: 7, bool: 9 }[type] } });
+}
+
+const convert = (n: number, type: ElementType) =>
+  type === "float32" ? Math.fround(n) : type === "bool" ? Number(n !== 0) : Math.trunc(n);
+
+export function reshape(g: Graph, x: Value, shape: readonly number[]): Value {
+  if (sameShape(x.shape, shape)) return x;
+  if (x.fill !== undefined) return g.filled(x.type, shape, x.fill);
+  if (x.data !== undefined) return g.constant(x.type, shape, x.data);
+  if (x.node?.op === "Reshape") return reshape(g, x.node.inputs[0]!, shape);
+  return g.node("Reshape", [x, g.int64s(shape)], x.type, shape, sizeOf(shape) === 0 ? { allowzero: { int: 1 } } : {});
+}
+
+export function transpose(g: Graph, x: Value, perm: readonly number[]): Value {
+  if (perm.every((axis, i) => axis === i)) return x;
+  const shape = perm.map((axis) => x.shape[axis]!);
+  if (x.fill !== undefined) return g.filled(x.type, shape, x.fill);
+  // Moving only axes of size one moves no data.
+  const long = perm.filter((axis) => x.shape[axis] !== 1);
+  if (long.every((axis, i) => i === 0 || long[i - 1]! < axis)) return reshape(g, x, shape);
+  if (x.node?.op === "Transpose") {
+    const inner = (x.node.attributes.perm as { ints: readonly number[] }).ints;
+    return transpose(
+      g,
+      x.node.inputs[0]!,
+      perm.map((axis) => inner[axis]!),
+    );
+  }
+  if (x.data !== undefined && sizeOf(shape) <= 65536) return g.constant(x.type, shape, transposeData(x.data, x.shape, perm));
+  return g.node("Transpose", [x], x.type, shape, { perm: { ints: perm } });
+}
+
+function transposeData(data: ConstantData, shape: readonly number[], perm: readonly number[]): ConstantData {
+  const strides = shape.map((_, i) => sizeOf(shape.slice(i + 1)));
+  const outShape = perm.map((axis) => shape[axis]!);
+  const out = Array.isArray(data) ? new Array<number>(data.length) : data.slice();
+  const index = new Array<number>(shape.length).fill(0);
+  for (let i = 0; i < data.length; i++) {
+    (out as number[])[i] = data[perm.reduce((at, axis, k) => at + index[k]! * strides[axis]!, 0)]!;
+    for (let k = shape.length - 1; k >= 0 && ++index[k]! === outShape[k]; k--) index[k] = 0;
+  }
+  return out;
+}
+
+/** Broadcasts `x` to `shape`. */
+export function expand(g: Graph, x: Value, shape: readonly number[]): Value {
+  if (sameShape(x.shape, shape)) return x;
+  if (x.fill !== undefined) return g.filled(x.type, shape, x.fill);
+  if (x.node?.op === "Expand") return expand(g, x.node.inputs[0]!, shape);
+  return g.node("Expand", [x, g.int64s(shape)], x.type, shape);
+}
+
+export function unary(g: Graph, op: string, x: Value, type: ElementType = x.type): Value {
+  return g.node(op, [x], type, x.shape);
+}
+
+type Arithmetic = "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Pow";
+type Comparison = "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor";
+
+const FOLD: Record<Arithmetic, (a: number, b: number) => number> = {
+  Add: (a, b) => a + b,
+  Sub: (a, b) => a - b,
+  Mul: (a, b) => a * b,
+  Div: (a, b) => a / b,
+  Max: Math.max,
+  Min: Math.min,
+  Pow: (a, b) => a ** b,
+};
+
+/** An operand as small as broadcasting allows: uniform constants shrink to scalars, undone expansions to their source. */
+function slim(g: Graph, x: Value, other: Value, shape: readonly number[]): Value {
+  if (x.fill !== undefined && sameShape(other.shape, shape)) return g.scalar(x.type, x.fill);
+  if (x.node?.op === "Expand") {
+    const source = x.node.inputs[0]!;
+    if (sameShape(broadcastShape(source.shape, other.shape), shape)) return source;
+  }
+  return x;
+}
+
+/** Two full expansions of equal axes combine before they are expanded. */
+export function binary(g: Graph, op: Arithmetic | Comparison, a: Value, b: Value, type: ElementType = a.type): Value {
+  const shape = broadcastShape(a.shape, b.shape);
+  if (a.fill !== undefined && b.fill !== undefined && op in FOLD && type !== "bool") {
+    const folded = FOLD[op as Arithmetic](a.fill, b.fill);
+    if (type !== "int32" || op !== "Div") return g.filled(type, shape, convert(folded, type));
+  }
+  const x = slim(g, a, b, shape);
+  const y = slim(g, b, x, shape);
+  if (sizeOf(x.shape) < sizeOf(shape) && sizeOf(y.shape) < sizeOf(shape)) {
+    const small = broadcastShape(x.shape, y.shape);
+    if (!sameShape(small, shape)) return expand(g, g.node(op, [x, y], type, small), shape);
+  }
+  return g.node(op, [x, y], type, shape);
+}
+
+export function add(g: Graph, a: Value, b: Value): Value {
+  if (b.fill === 0) return expand(g, a, broadcastShape(a.shape, b.shape));
+  if (a.fill === 0) return expand(g, b, broadcastShape(a.shape, b.shape));
+  return binary(g, "Add", a, b);
+}
+
+export function sub(g: Graph, a: Value, b: Value): Value {
+  if (b.fill === 0) return expand(g, a, broadcastShape(a.shape, b.shape));
+  if (a.fill === 0) return expand(g, neg(g, b), broadcastShape(a.shape, b.shape));
+  if (b.node?.op === "Neg") return add(g, a, b.node.inputs[0]!);
+  return binary(g, "Sub", a, b);
+}
+
+/** A 0/1 mask written as a selection, the form in which `step` is recorded. */
+const isMask = (x: Value) => x.node?.op === "Where" && x.node.inputs[1]?.fill === 1 && x.node.inputs[2]?.fill === 0;
+
+export function mul(g: Graph, a: Value, b: Value): Value {
+  const shape = broadcastShape(a.shape, b.shape);
+  for (const [x, y] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    if (y.fill === 1) return expand(g, x, shape);
+    if (y.fill === 0) return g.filled(a.type, shape, 0);
+    if (y.fill === -1) return expand(g, neg(g, x), shape);
+    // x * (0 or 1) selects x or 0: one pass in place of two.
+    if (isMask(y) && sameShape(y.shape, shape)) return where(g, y.node!.inputs[0]!, x, g.scalar(x.type, 0));
+    // (x * c) * d = x * (c d)
+    if (y.fill !== undefined && x.node?.op === "Mul" && x.type === "float32") {
+      const inner = x.node.inputs.find((v) => v?.fill !== undefined);
+      const rest = x.node.inputs.find((v) => v !== inner);
+      if (inner && rest) return expand(g, mul(g, rest, g.scalar("float32", Math.fround(inner.fill! * y.fill))), shape);
+    }
+  }
+  return binary(g, "Mul", a, b);
+}
+
+export function div(g: Graph, a: Value, b: Value): Value {
+  if (b.fill === 1) return expand(g, a, broadcastShape(a.shape, b.shape));
+  // Division by a power of two is exact as a product, and products are faster.
+  if (b.fill !== undefined && a.type === "float32" && Number.isInteger(Math.log2(Math.abs(b.fill)))) {
+    return mul(g, a, g.filled("float32", b.shape, 1 / b.fill));
+  }
+  return binary(g, "Div", a, b);
+}
+
+export function neg(g: Graph, x: Value): Value {
+  if (x.fill !== undefined) return g.filled(x.type, x.shape, -x.fill);
+  if (x.node?.op === "Neg") return x.node.inputs[0]!;
+  return unary(g, "Neg", x);
+}
+
+export function where(g: Graph, condition: Value, a: Value, b: Value): Value {
+  const shape = broadcastShape(broadcastShape(condition.shape, a.shape), b.shape);
+  const full = (x: Value, others: Value[]) =>
+    x.fill !== undefined && others.some((o) => sameShape(o.shape, shape)) ? g.scalar(x.type, x.fill) : x;
+  const x = full(a, [condition, b]);
+  const y = full(b, [condition, x]);
+  return g.node("Where", [condition, x, y], a.type, shape);
+}
+
+type Reduction = "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceSumSquare";
+
+/** Reduces over `axes` (not negative), keeping them as ones if asked. */
+export function reduce(g: Graph, op: Reduction, x: Value, axes: readonly number[], keepDims: boolean): Value {
+  const kept = x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
+  const shape = keepDims ? kept : x.shape.filter((_, i) => !axes.includes(i));
+  const count = sizeOf(axes.map((axis) => x.shape[axis]!));
+  if (x.fill !== undefined && x.type !== "bool") {
+    if (op === "ReduceSum") return g.filled(x.type, shape, x.fill * count);
+    if (op === "ReduceMean" || ((op === "ReduceMax" || op === "ReduceMin") && count > 0)) return g.filled(x.type, shape, x.fill);
+  }
+  if (axes.every((axis) => x.shape[axis] === 1)) {
+    return op === "ReduceSumSquare" ? reshape(g, mul(g, x, x), shape) : reshape(g, x, shape);
+  }
+  // The sum of squares is one pass.
+  if (op === "ReduceSum" && x.node?.op === "Mul" && x.node.inputs[0] === x.node.inputs[1]) {
+    return reduce(g, "ReduceSumSquare", x.node.inputs[0]!, axes, keepDims);
+  }
+  return g.node(op, [x, g.int64s(axes)], x.type, shape, { keepdims: { int: Number(keepDims) } });
+}
+
+/** Matrix product of the last two axes with optional transposes; leading axes broadcast. */
+export function matMul(g: Graph, a: Value, b: Value, transposeA = false, transposeB = false): Value {
+  const m = a.shape.at(transposeA ? -1 : -2)!;
+  const n = b.shape.at(transposeB ? -2 : -1)!;
+  if (a.shape.length === 2 && b.shape.length === 2) {
+    // A transpose that only feeds a product is a flag of the product.
+    const [x, flipX] = isSwap(a) ? [a.node!.inputs[0]!, !transposeA] : [a, transposeA];
+    const [y, flipY] = isSwap(b) ? [b.node!.inputs[0]!, !transposeB] : [b, transposeB];
+    return g.node("Gemm", [x, y], "float32", [m, n], { transA: { int: Number(flipX) }, transB: { int: Number(flipY) } });
+  }
+  const flip = (x: Value, wanted: boolean) => {
+    if (!wanted) return x;
+    const r = x.shape.length;
+    return transpose(
+      g,
+      x,
+      x.shape.map((_, i) => (i === r - 2 ? r - 1 : i === r - 1 ? r - 2 : i)),
+    );
+  };
+  const shape = [...broadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2)), m, n];
+  return g.node("MatMul", [flip(a, transposeA), flip(b, transposeB)], "float32", shape);
+}
+
+const isSwap = (x: Value) => x.node?.op === "Transpose" && x.shape.length === 2;
+
+export function slice(g: Graph, x: Value, begin: readonly number[], size: readonly number[]): Value {
+  if (sameShape(x.shape, size)) return x;
+  if (x.fill !== undefined) return g.filled(x.type, size, x.fill);
+  const axes = x.shape.map((_, i) => i).filter((i) => size[i] !== x.shape[i]);
+  const starts = axes.map((i) => begin[i]!);
+  const ends = axes.map((i) => begin[i]! + size[i]!);
+  return g.node("Slice", [x, g.int64s(starts), g.int64s(ends), g.int64s(axes)], x.type, size);
+}
+
+export function concat(g: Graph, parts: readonly Value[], axis: number): Value {
+  const full = parts.filter((part) => part.shape[axis] !== 0);
+  const some = full[0] ?? parts[0]!;
+  if (full.length <= 1) return some;
+  const shape = some.shape.map((dim, i) => (i === axis ? full.reduce((n, part) => n + part.shape[axis]!, 0) : dim));
+  return g.node("Concat", full, some.type, shape, { axis: { int: axis } });
+}
+
+export function pad(g: Graph, x: Value, before: readonly number[], after: readonly number[], fill = 0): Value {
+  if (before.every((n) => n === 0) && after.every((n) => n === 0)) return x;
+  const shape = x.shape.map((dim, i) => dim + before[i]! + after[i]!);
+  if (x.fill === fill) return g.filled(x.type, shape, fill);
+  const inputs = [x, g.int64s([...before, ...after])];
+  if (fill !== 0) inputs.push(g.scalar(x.type, fill));
+  return g.node("Pad", inputs, x.type, shape);
+}
+
+/** Picks slices of `axis` by int32 or int64 indices of any shape. */
+export function gather(g: Graph, x: Value, indices: Value, axis: number): Value {
+  const shape = [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
+  return g.node("Gather", [x, indices], x.type, shape, { axis: { int: axis } });
+}
+
+/** Adds the rows of `updates` [N, ...rest] to zeros [rows, ...rest] at the given int32 row numbers [N]. */
+export function scatterAddRows(g: Graph, ids: Value, updates: Value, rows: number): Value {
+  const shape = [rows, ...updates.shape.slice(1)];
+  const indices = cast(g, reshape(g, ids, [sizeOf(ids.shape), 1]), "int64");
+  const zeros = expand(g, g.node("Identity", [g.scalar(updates.type, 0)], updates.type, []), shape);
+  return g.node("ScatterND", [zeros, indices, updates], updates.type, shape, { reduction: { string: "add" } });
+}
+
+/** A constant int32 range [0, n). */
+export function iota(g: Graph, n: number): Value {
+  return g.constant(
+    "int32",
+    [n],
+    Int32Array.from({ length: n }, (_, i) => i),
+  );
+}
+
+export { isConstant };

@@ -1,0 +1,120 @@
+import { type Graph, sizeOf, type Value } from "../graph/graph.ts";
+import { add, binary, cast, iota, matMul, mul, reduce, reshape, scatterAddRows, sub, unary, where } from "../graph/operators.ts";
+import type { Lowering, LoweringTable } from "./lowering.ts";
+
+// The fused operators of @genai/core's layers: kernels of our own names that ONNX Runtime has as one operator, or that
+// can be written with fewer passes over memory than their parts. Shapes: N rows, C channels, V classes.
+
+const f = (g: Graph, value: number) => g.scalar("float32", value);
+
+const gelu: Lowering = ({ graph: g, inputs: { x }, attrs }) =>
+  g.node("Gelu", [x!], "float32", x!.shape, { approximate: { string: attrs.approximate } });
+
+/** erf form: Phi(x) + x phi(x). tanh form: 0.5 (1 + t) + 0.5 x (1 - t^2) u', t = tanh u, u = sqrt(2/pi) (x + 0.044715 x^3). */
+const geluGrad: Lowering = ({ graph: g, inputs: { x, dy }, attrs }) => {
+  const square = mul(g, x!, x!);
+  if (attrs.approximate === "tanh") {
+    const c = Math.sqrt(2 / Math.PI);
+    const u = mul(g, x!, add(g, mul(g, square, f(g, c * 0.044715)), f(g, c)));
+    const t = unary(g, "Tanh", u);
+    const du = add(g, mul(g, square, f(g, c * 3 * 0.044715)), f(g, c));
+    const slope = mul(g, mul(g, x!, du), sub(g, f(g, 1), mul(g, t, t)));
+    return mul(g, mul(g, dy!, f(g, 0.5)), add(g, add(g, t, f(g, 1)), slope));
+  }
+  const cdf = add(g, mul(g, unary(g, "Erf", mul(g, x!, f(g, Math.SQRT1_2))), f(g, 0.5)), f(g, 0.5));
+  const pdf = mul(g, unary(g, "Exp", mul(g, square, f(g, -0.5))), f(g, 1 / Math.sqrt(2 * Math.PI)));
+  return mul(g, dy!, add(g, cdf, mul(g, x!, pdf)));
+};
+
+/** Normalised rows, their scale factors and, for layer norm, the operator's own output; shared by value and gradient. */
+function layerNormNodes(g: Graph, x: Value, weight: Value, bias: Value, eps: number) {
+  const n = [x.shape[0]!, 1];
+  const outputs = [{ type: "float32" as const, shape: x.shape }, { type: "float32" as const, shape: n }, { type: "float32" as const, shape: n }];
+  return g.nodes("LayerNormalization", [x, weight, bias], outputs, { axis: { int: 1 }, epsilon: { float: eps } }) as [Value, Value, Value];
+}
+
+/** The statistics that the forward pass of the same graph computed for `x`, so that the gradient need not repeat them. */
+const rowStatistics = new WeakMap<Value, { mean: Value; rstd: Value; eps: number }>();
+
+function statistics(g: Graph, x: Value, eps: number): { mean: Value; rstd: Value } {
+  const known = rowStatistics.get(x);
+  if (known?.eps === eps) return known;
+  const c = x.shape[1]!;
+  const [, mean, rstd] = layerNormNodes(g, x, g.filled("float32", [c], 1), g.filled("float32", [c], 0), eps);
+  return { mean, rstd };
+}
+
+const layerNorm: Lowering = ({ graph: g, inputs: { x, weight, bias }, attrs }) => {
+  const [y, mean, rstd] = layerNormNodes(g, x!, weight!, bias!, attrs.eps);
+  rowStatistics.set(x!, { mean, rstd, eps: attrs.eps });
+  return y;
+};
+
+/** dx = rstd (h - mean(h) - xhat mean(h xhat)) with h = dy * weight; layer norm, Ba et al. 2016. */
+const layerNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
+  const { mean, rstd } = statistics(g, x!, attrs.eps);
+  const xhat = mul(g, sub(g, x!, mean), rstd);
+  const dyXhat = mul(g, dy!, xhat);
+  const h = mul(g, dy!, weight!);
+  const meanH = reduce(g, "ReduceMean", h, [1], true);
+  const meanHXhat = reduce(g, "ReduceMean", mul(g, h, xhat), [1], true);
+  const dx = mul(g, sub(g, sub(g, h, meanH), mul(g, xhat, meanHXhat)), rstd);
+  return [dx, reduce(g, "ReduceSum", dyXhat, [0], false), reduce(g, "ReduceSum", dy!, [0], false)];
+};
+
+/** 1 / sqrt(mean(x^2) + eps) per row. */
+const rmsScale = (g: Graph, x: Value, eps: number) => {
+  const meanSquare = mul(g, reduce(g, "ReduceSumSquare", x, [1], true), f(g, 1 / x.shape[1]!));
+  return unary(g, "Reciprocal", unary(g, "Sqrt", add(g, meanSquare, f(g, eps))));
+};
+
+const rmsNorm: Lowering = ({ graph: g, inputs: { x, weight }, attrs }) =>
+  mul(g, mul(g, x!, rmsScale(g, x!, attrs.eps)), weight!);
+
+/** dx = r (h - xhat mean(h xhat)) with h = dy * weight, r the scale; root mean square norm, Zhang & Sennrich 2019. */
+const rmsNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
+  const scale = rmsScale(g, x!, attrs.eps);
+  const xhat = mul(g, x!, scale);
+  const h = mul(g, dy!, weight!);
+  const mean = reduce(g, "ReduceMean", mul(g, h, xhat), [1], true);
+  const dx = mul(g, sub(g, h, mul(g, xhat, mean)), scale);
+  return [dx, reduce(g, "ReduceSum", mul(g, dy!, xhat), [0], false)];
+};
+
+const logProbs = (g: Graph, logits: Value) => g.node("LogSoftmax", [logits], "float32", logits.shape, { axis: { int: -1 } });
+
+const crossEntropy: Lowering = ({ graph: g, inputs: { logits, targets } }) => {
+  const n = logits!.shape[0]!;
+  const picked = g.node("GatherElements", [logProbs(g, logits!), reshape(g, targets!, [n, 1])], "float32", [n, 1], { axis: { int: 1 } });
+  return unary(g, "Neg", reshape(g, picked, [n]));
+};
+
+/** (softmax(logits) - onehot(targets)) * dy */
+const crossEntropyGrad: Lowering = ({ graph: g, inputs: { logits, targets, dy } }) => {
+  const [n, v] = logits!.shape as [number, number];
+  const probs = unary(g, "Exp", logProbs(g, logits!));
+  const hit = binary(g, "Equal", reshape(g, targets!, [n, 1]), reshape(g, iota(g, v), [1, v]), "bool");
+  const rest = where(g, hit, sub(g, probs, f(g, 1)), probs);
+  return mul(g, rest, reshape(g, dy!, [n, 1]));
+};
+
+/** Few rows are summed faster by a product with the one-hot matrix than by a scatter, which runs on one thread. */
+const gatherRowsGrad: Lowering = ({ graph: g, inputs: { ids, dy }, attrs }) => {
+  const n = sizeOf(ids!.shape);
+  const rows: number = attrs.rows;
+  if (rows > 1024) return scatterAddRows(g, ids!, dy!, rows);
+  const hit = binary(g, "Equal", reshape(g, ids!, [1, n]), reshape(g, iota(g, rows), [rows, 1]), "bool");
+  return matMul(g, cast(g, hit, "float32"), dy!);
+};
+
+export const fusedKernels: LoweringTable = {
+  GenaiGelu: gelu,
+  GenaiGeluGrad: geluGrad,
+  GenaiLayerNorm: layerNorm,
+  GenaiLayerNormGrad: layerNormGrad,
+  GenaiRmsNorm: rmsNorm,
+  GenaiRmsNormGrad: rmsNormGrad,
+  GenaiSoftmaxCrossEntropy: crossEntropy,
+  GenaiSoftmaxCrossEntropyGrad: crossEntropyGrad,
+  GenaiGatherRowsGrad: gatherRowsGrad,
+};

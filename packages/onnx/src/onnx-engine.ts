@@ -1,0 +1,223 @@
+import { type Compiled, type Engine, installCompat, type Rng } from "@genai/core";
+import * as tf from "@tensorflow/tfjs";
+import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
+import { reachableNodes, sizeOf, type Value } from "./graph/graph.ts";
+import { encodeOnnx } from "./graph/onnx-file.ts";
+import { BufferPool } from "./runtime/buffer-pool.ts";
+import { loadOnnxRuntime, ONNX_DEVICES, type OnnxDevice, type OnnxRuntime, type OnnxRuntimeOptions } from "./runtime/onnx-runtime.ts";
+import { OnnxStorage } from "./runtime/onnx-storage.ts";
+import { shareTensor, tensorInfoOf } from "./tfjs-engine.ts";
+import { replay } from "./trace/recording-rng.ts";
+import { type FlatArguments, flattenArguments, type ResultLeaf, type Traced, trace } from "./trace/trace.ts";
+
+export interface OnnxEngineOptions extends OnnxRuntimeOptions {
+  /** What to compute on; default cpu in Node, wasm in browsers. */
+  readonly device?: OnnxDevice;
+}
+
+/**
+ * An engine that records a function once per set of shapes as one ONNX graph - forward pass, gradients and optimizer
+ * together - and has ONNX Runtime execute the graph as a whole.
+ *
+ * @throws EngineUnavailableError, saying what to install, if the device cannot be had here
+ */
+export async function createOnnxEngine(options: OnnxEngineOptions = {}): Promise<Engine> {
+  const { device = typeof window === "undefined" ? "cpu" : "wasm" } = options;
+  if (!ONNX_DEVICES.includes(device)) {
+    throw new Error(`createOnnxEngine: device (${device}) is unknown; expected one of ${ONNX_DEVICES.join(", ")}`);
+  }
+  const runtime = await loadOnnxRuntime(device, options);
+  installCompat();
+  return new OnnxEngine(runtime);
+}
+
+/** Graphs kept per function. A function called with ever new shapes or plain values drops the oldest. */
+const MAX_GRAPHS = 64;
+
+/** A graph ready to run. */
+interface Plan {
+  readonly traced: Traced;
+  /** Which inputs the graph reads. */
+  readonly used: ReadonlySet<Value>;
+  readonly session: Promise<InferenceSession | undefined>;
+}
+
+class OnnxEngine implements Engine {
+  readonly name: string;
+  readonly #runtime: OnnxRuntime;
+  readonly #pool: BufferPool;
+  readonly #storage: OnnxStorage;
+  readonly #release = new Set<() => void>();
+  /** Calls run one after another: sessions are not re-entrant. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+
+  constructor(runtime: OnnxRuntime) {
+    this.name = `onnx:${runtime.device}`;
+    this.#runtime = runtime;
+    this.#pool = new BufferPool(runtime.sharesMemory);
+    this.#storage = new OnnxStorage(this.#pool);
+  }
+
+  compile<A extends readonly unknown[], R>(fn: (...args: A) => R): Compiled<A, R> {
+    this.#assertUsable("compile");
+    const what = fn.name || "a compiled function";
+    const plans = new Map<string, Plan>();
+    let freed = false;
+    const free = (plan: Plan) => {
+      void plan.session.then((session) => session?.release()).catch(() => {});
+    };
+    const release = () => {
+      freed = true;
+      for (const plan of plans.values()) free(plan);
+      plans.clear();
+    };
+    this.#release.add(release);
+
+    const run = async (...args: A): Promise<R> => {
+      this.#assertUsable(what);
+      if (freed) throw new Error(`${this.name} engine: ${what} was called after its dispose(); compile it again`);
+      const flat = flattenArguments(args);
+      let plan = plans.get(flat.key);
+      if (plan) {
+        plans.delete(flat.key);
+      } else {
+        plan = this.#plan(fn as (...args: never[]) => unknown, args);
+        const [oldest] = plans.keys();
+        if (plans.size >= MAX_GRAPHS && oldest !== undefined) {
+          free(plans.get(oldest)!);
+          plans.delete(oldest);
+        }
+      }
+      plans.set(flat.key, plan);
+      return (await this.#execute(plan, flat, what)) as R;
+    };
+    return Object.assign(run, {
+      dispose: () => {
+        release();
+        this.#release.delete(release);
+      },
+    });
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const release of this.#release) release();
+    this.#release.clear();
+    this.#pool.clear();
+    // Results still held by the caller stay valid: they are his.
+  }
+
+  #assertUsable(what: string): void {
+    if (this.#disposed) throw new Error(`${this.name} engine: ${what} was called after dispose(); create a new engine`);
+  }
+
+  #plan(fn: (...args: never[]) => unknown, args: readonly unknown[]): Plan {
+    const traced = trace(fn, args);
+    const used = usedInputs(traced);
+    const inputs = [...traced.arguments, ...traced.draws].filter((value) => used.has(value));
+    // A function that only hands its arguments back needs no graph.
+    const session =
+      traced.outputs.length === 0
+        ? Promise.resolve(undefined)
+        : this.#runtime.createSession(
+            encodeOnnx({
+              inputs: inputs.map((value) => ({ name: value.input!, value })),
+              outputs: traced.outputs.map((value, i) => ({ name: `out${i}`, value })),
+            }),
+          );
+    session.catch(() => {}); // reported by the call that awaits it
+    return { traced, used, session };
+  }
+
+  async #execute(plan: Plan, flat: FlatArguments, what: string): Promise<unknown> {
+    const { traced } = plan;
+    // Everything that depends on the moment of the call happens before the first await: random numbers are drawn in the
+    // order of the calls, and the arguments are held, so that the caller may dispose of them meanwhile.
+    const draws = this.#draw(traced, flat.rngs);
+    const held = flat.tensors.map(shareTensor);
+    try {
+      const turn = this.#queue.then(() => this.#run(plan, held, draws, what));
+      this.#queue = turn.catch(() => {});
+      const results = await turn;
+      const owned: tf.Tensor[] = [];
+      return traced.rebuild((leaf: ResultLeaf) => {
+        if ("argument" in leaf) return shareTensor(held[leaf.argument]!);
+        const made = owned[leaf.output];
+        if (made) return shareTensor(made);
+        return (owned[leaf.output] = this.#storage.adopt(results[leaf.output]!));
+      });
+    } finally {
+      for (const tensor of held) tensor.dispose();
+    }
+  }
+
+  #draw(traced: Traced, rngs: readonly Rng[]): Map<string, Float32Array | Int32Array> {
+    const draws = new Map<string, Float32Array | Int32Array>();
+    replay(traced.rngSteps, rngs, (input, values) => draws.set(input, values));
+    return draws;
+  }
+
+  async #run(plan: Plan, held: readonly tf.Tensor[], draws: ReadonlyMap<string, Float32Array | Int32Array>, what: string): Promise<OrtTensor[]> {
+    const { traced, used } = plan;
+    const session = await plan.session.catch((error: unknown) => {
+      throw new Error(`${this.name} engine: the graph of ${what} was refused by ONNX Runtime: ${messageOf(error)}`, { cause: error });
+    });
+    if (!session) return [];
+    const feeds: Record<string, OrtTensor> = {};
+    for (const [i, value] of traced.arguments.entries()) {
+      if (used.has(value)) feeds[value.input!] = await this.#feed(held[i]!, value);
+    }
+    for (const value of traced.draws) {
+      if (used.has(value)) feeds[value.input!] = this.#tensor(value, draws.get(value.input!)!);
+    }
+    const names = traced.outputs.map((_, i) => `out${i}`);
+    const fetches = this.#runtime.sharesMemory ? this.#places(traced.outputs) : undefined;
+    try {
+      const results = fetches ? await session.run(feeds, fetches) : await session.run(feeds);
+      return names.map((name) => results[name] as OrtTensor);
+    } catch (error) {
+      throw new Error(`${this.name} engine: running ${what} failed: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  /** Tensors for the results to be written into. */
+  #places(outputs: readonly Value[]): Record<string, OrtTensor> {
+    return Object.fromEntries(
+      outputs.map((value, i) => [`out${i}`, this.#tensor(value, this.#pool.take(value.type, sizeOf(value.shape)))]),
+    );
+  }
+
+  #tensor(value: Value, data: Float32Array | Int32Array | Uint8Array): OrtTensor {
+    return new this.#runtime.Tensor(value.type as "float32", data as Float32Array, value.shape);
+  }
+
+  /** An argument as ONNX Runtime takes it: results of this engine as they are, others by their numbers. */
+  async #feed(tensor: tf.Tensor, value: Value): Promise<OrtTensor> {
+    const own = this.#storage.find(tensor.dataId);
+    if (own) {
+      // The tensor may have been reshaped since.
+      return sameDims(own.dims, value.shape) ? own : own.reshape(value.shape);
+    }
+    const { backend } = tensorInfoOf(tensor.dataId)!;
+    const data = isOnGpu(backend) ? await backend.read(tensor.dataId) : backend.readSync(tensor.dataId);
+    return this.#tensor(value, data as Float32Array);
+  }
+}
+
+const sameDims = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((n, i) => n === b[i]);
+
+/** GPU backends give their numbers only when awaited; others hand out their memory at once. */
+const isOnGpu = (backend: tf.KernelBackend) => ["webgl", "webgpu"].some((name) => tf.findBackend(name) === backend);
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
+
+function usedInputs(traced: Traced): Set<Value> {
+  const used = new Set<Value>();
+  for (const output of traced.outputs) if (output.input !== undefined) used.add(output);
+  for (const node of reachableNodes(traced.outputs)) {
+    for (const input of node.inputs) if (input?.input !== undefined) used.add(input);
+  }
+  return used;
+}

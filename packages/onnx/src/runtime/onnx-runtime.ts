@@ -1,0 +1,122 @@
+import { EngineUnavailableError } from "@genai/core";
+import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from "onnxruntime-common";
+import { Graph } from "../graph/graph.ts";
+import { encodeOnnx } from "../graph/onnx-file.ts";
+import { binary } from "../graph/operators.ts";
+
+/** Devices that ONNX Runtime computes on: all but wasm in Node, wasm and webgpu in browsers. */
+export type OnnxDevice = "cpu" | "wasm" | "webgpu" | "cuda" | "coreml" | "dml";
+
+export const ONNX_DEVICES: readonly OnnxDevice[] = ["cpu", "wasm", "webgpu", "cuda", "coreml", "dml"];
+
+export interface OnnxRuntimeOptions {
+  /** Threads of one operator; default all cores. In browsers this needs a cross-origin isolated page. */
+  readonly threads?: number;
+  /** In browsers: where onnxruntime-web's .wasm files are; a folder's URL ending in "/", or URLs by file. */
+  readonly wasmPaths?: string | Record<string, string>;
+}
+
+/** ONNX Runtime for Node or the web, with a device chosen. */
+export interface OnnxRuntime {
+  readonly device: OnnxDevice;
+  readonly Tensor: TensorConstructor;
+  /** Where results live: in JavaScript's memory, or on the GPU. */
+  readonly outputLocation: "cpu" | "gpu-buffer";
+  /** True where ONNX Runtime computes in the very memory of typed arrays, so that results can be given their place. */
+  readonly sharesMemory: boolean;
+  createSession(model: Uint8Array): Promise<InferenceSession>;
+}
+
+interface OrtModule {
+  readonly Tensor: TensorConstructor;
+  readonly InferenceSession: { create(model: Uint8Array, options: InferenceSession.SessionOptions): Promise<InferenceSession> };
+  readonly env: { wasm: { numThreads?: number; wasmPaths?: unknown }; logLevel?: string };
+}
+
+const isNode = (): boolean => typeof process !== "undefined" && process.versions?.node !== undefined;
+
+const ADVICE: Record<OnnxDevice, string> = {
+  cpu: "npm install onnxruntime-node",
+  wasm: "npm install onnxruntime-web",
+  webgpu: isNode()
+    ? "it needs a GPU with a Vulkan, Metal or Direct3D 12 driver"
+    : "it needs a browser with WebGPU; see chrome://gpu",
+  cuda: "run 'node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12' for ONNX Runtime's CUDA 12 provider, with CUDA 12 and cuDNN 9 on Linux x64",
+  coreml: "it exists on macOS only",
+  dml: "it exists on Windows only",
+};
+
+function unavailable(device: OnnxDevice, reason: string, cause?: unknown): EngineUnavailableError {
+  return new EngineUnavailableError(`onnx:${device} cannot be had: ${reason}; ${ADVICE[device]}`, { cause });
+}
+
+async function loadModule(device: OnnxDevice): Promise<OrtModule> {
+  const node = isNode();
+  if (node && device === "wasm") throw unavailable(device, "in Node the native runtime is used; ask for device cpu");
+  if (!node && device !== "wasm" && device !== "webgpu") throw unavailable(device, "browsers have webgpu and wasm only");
+  try {
+    const loaded = node
+      ? await import("onnxruntime-node")
+      : device === "webgpu"
+        ? await import("onnxruntime-web/webgpu")
+        : await import("onnxruntime-web/wasm");
+    // onnxruntime-node is CommonJS: its names may stand on the default export only.
+    return ("InferenceSession" in loaded ? loaded : (loaded as { default: unknown }).default) as unknown as OrtModule;
+  } catch (error) {
+    const name = node ? "onnxruntime-node" : "onnxruntime-web";
+    throw new EngineUnavailableError(`onnx:${device} cannot be had: ${name} cannot be loaded (${firstLine(error)}); npm install ${name}`, {
+      cause: error,
+    });
+  }
+}
+
+const firstLine = (error: unknown) => String(error instanceof Error ? error.message : error).split("\n")[0]!;
+
+/**
+ * Loads ONNX Runtime and checks, by running a tiny graph, that it computes on the device.
+ *
+ * @throws EngineUnavailableError, saying what to install
+ */
+export async function loadOnnxRuntime(device: OnnxDevice, options: OnnxRuntimeOptions = {}): Promise<OnnxRuntime> {
+  const ort = await loadModule(device);
+  const node = isNode();
+  if (!node) {
+    const threads = options.threads ?? (globalThis.crossOriginIsolated ? (globalThis.navigator?.hardwareConcurrency ?? 1) : 1);
+    ort.env.wasm.numThreads = threads;
+    if (options.wasmPaths !== undefined) ort.env.wasm.wasmPaths = options.wasmPaths;
+  }
+  const outputLocation = !node && device === "webgpu" ? "gpu-buffer" : "cpu";
+  const sessionOptions: InferenceSession.SessionOptions = {
+    executionProviders: [device],
+    graphOptimizationLevel: "all",
+    // 3: errors. Warnings about fallbacks of single operators are for us, not for a library's user.
+    logSeverityLevel: 3,
+    ...(node && options.threads !== undefined ? { intraOpNumThreads: options.threads } : {}),
+    ...(outputLocation === "gpu-buffer" ? { preferredOutputLocation: "gpu-buffer" } : {}),
+  };
+  const runtime: OnnxRuntime = {
+    device,
+    Tensor: ort.Tensor,
+    outputLocation,
+    sharesMemory: node,
+    createSession: (model) => ort.InferenceSession.create(model, sessionOptions),
+  };
+  try {
+    await probe(runtime);
+  } catch (error) {
+    throw unavailable(device, firstLine(error), error);
+  }
+  return runtime;
+}
+
+/** Adds two numbers on the device. */
+async function probe(runtime: OnnxRuntime): Promise<void> {
+  const graph = new Graph();
+  const x = graph.input("x", "float32", [2]);
+  const y = binary(graph, "Add", x, x);
+  const session = await runtime.createSession(encodeOnnx({ inputs: [{ name: "x", value: x }], outputs: [{ name: "y", value: y }] }));
+  const results = await session.run({ x: new runtime.Tensor("float32", Float32Array.of(1, 2), [2]) });
+  const sum = (await (results.y as OrtTensor).getData()) as Float32Array;
+  await session.release();
+  if (sum[0] !== 2 || sum[1] !== 4) throw new Error(`1 + 1 gave ${sum[0]} on ${runtime.device}`);
+}

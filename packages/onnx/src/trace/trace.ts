@@ -1,0 +1,158 @@
+import { Rng, treeMap, treeVisit } from "@genai/core";
+import * as tf from "@tensorflow/tfjs";
+import { Graph, type Value } from "../graph/graph.ts";
+import { withActiveBackend } from "../tfjs-engine.ts";
+import { elementType, explainMissingKernel, RECORDING_BACKEND, recordingBackend } from "./recording-backend.ts";
+import { RecordingRng, type RngStep } from "./recording-rng.ts";
+
+/** The arguments of a call, sorted by kind: tensors are inputs, streams are replayed, the rest is part of the key. */
+export interface FlatArguments {
+  readonly tensors: readonly tf.Tensor[];
+  readonly paths: readonly string[];
+  readonly rngs: readonly Rng[];
+  /** Equal for calls that one graph serves: structure, shapes, dtypes and plain values. */
+  readonly key: string;
+}
+
+export function flattenArguments(args: readonly unknown[]): FlatArguments {
+  const tensors: tf.Tensor[] = [];
+  const paths: string[] = [];
+  const rngs: Rng[] = [];
+  let key = "";
+  treeVisit(args, (leaf, path) => {
+    if (leaf instanceof tf.Tensor) {
+      if (leaf.isDisposed) throw new Error(`a compiled function was called with a tensor that is disposed of (argument ${path})`);
+      key += `${path}:${leaf.dtype}[${leaf.shape}];`;
+      tensors.push(leaf);
+      paths.push(path);
+    } else if (leaf instanceof Rng) {
+      // The same stream given twice is one stream.
+      const known = rngs.indexOf(leaf);
+      key += `${path}:rng${known < 0 ? rngs.length : known};`;
+      if (known < 0) rngs.push(leaf);
+    } else if (leaf === null || leaf === undefined || typeof leaf === "string" || typeof leaf === "number" || typeof leaf === "boolean") {
+      key += `${path}=${typeof leaf === "string" ? JSON.stringify(leaf) : Object.is(leaf, -0) ? "-0" : leaf};`;
+    } else {
+      throw new Error(
+        `a compiled function takes trees of tensors, plain JSON values and Rngs; argument ${path} is ${describe(leaf)}`,
+      );
+    }
+  });
+  return { tensors, paths, rngs, key };
+}
+
+function describe(value: unknown): string {
+  if (typeof value !== "object" || value === null) return `a ${typeof value}`;
+  return `an object of class ${value.constructor?.name ?? "unknown"}`;
+}
+
+/** A tensor of a result: computed by the graph, or an argument that is handed back as it is. */
+export type ResultLeaf = { readonly output: number } | { readonly argument: number };
+
+/** A function recorded as a graph for one set of shapes. */
+export interface Traced {
+  readonly graph: Graph;
+  /** Inputs of the graph that the arguments' tensors feed, in order; undefined for tensors that the function ignores. */
+  readonly arguments: readonly Value[];
+  /** Inputs that random draws feed. */
+  readonly draws: readonly Value[];
+  readonly rngSteps: readonly RngStep[];
+  readonly outputs: readonly Value[];
+  /** The result's structure: a tree with a `ResultLeaf` holder at every tensor. */
+  rebuild(make: (leaf: ResultLeaf) => tf.Tensor): unknown;
+}
+
+/**
+ * Records `fn` on arguments of these shapes. Nothing is computed and no argument is read.
+ *
+ * @throws if the function reads a value, returns a Promise, or uses a kernel that has no lowering
+ */
+export function trace(fn: (...args: never[]) => unknown, args: readonly unknown[]): Traced {
+  const what = fn.name === "" ? "the compiled function" : fn.name;
+  const backend = recordingBackend();
+  const graph = new Graph();
+  backend.begin(graph);
+  try {
+    return withActiveBackend(RECORDING_BACKEND, () => {
+      let traced: Traced | undefined;
+      tf.tidy(() => {
+        traced = record(fn as (...args: unknown[]) => unknown, args, graph, what);
+      });
+      return traced!;
+    });
+  } catch (error) {
+    throw explainMissingKernel(error);
+  } finally {
+    backend.end();
+  }
+}
+
+function record(fn: (...args: unknown[]) => unknown, args: readonly unknown[], graph: Graph, what: string): Traced {
+  const backend = recordingBackend();
+  const inputs: Value[] = [];
+  const draws: Value[] = [];
+  const rngSteps: RngStep[] = [];
+  const streams = { count: 0 };
+  const makeInput = (request: { kind: string }, shape: readonly number[]) => {
+    const type = request.kind === "integers" || request.kind === "permutation" ? "int32" : "float32";
+    const input = `draw${draws.length}`;
+    const value = graph.input(input, type, shape);
+    draws.push(value);
+    return { input, tensor: backend.tensorOf(value) };
+  };
+  const recorders = new Map<Rng, RecordingRng>();
+  const placeholders = mapLeaves(args, (leaf) => {
+    if (leaf instanceof tf.Tensor) {
+      const value = graph.input(`arg${inputs.length}`, elementType(leaf.dtype, `${what}: an argument`), leaf.shape);
+      inputs.push(value);
+      return backend.tensorOf(value);
+    }
+    if (leaf instanceof Rng) {
+      if (!recorders.has(leaf)) recorders.set(leaf, new RecordingRng(rngSteps, streams, makeInput));
+      return recorders.get(leaf);
+    }
+    return leaf;
+  });
+
+  const result = fn(...(placeholders as unknown[]));
+  if (isThenable(result)) {
+    result.then(undefined, () => {});
+    throw new Error(`${what} returned a Promise; a compiled function must be synchronous and return a tree of tensors`);
+  }
+
+  const outputs: Value[] = [];
+  const positions = new Map<Value, ResultLeaf>();
+  const leaves: ResultLeaf[] = [];
+  const template = treeMap(result, (tensor, path) => {
+    if (tensor.isDisposed) throw new Error(`${what} returned a tensor that is disposed of, at '${path}'`);
+    const value = backend.graphValue(tensor);
+    let leaf = positions.get(value);
+    if (!leaf) {
+      const argument = inputs.indexOf(value);
+      leaf = argument >= 0 ? { argument } : { output: outputs.push(value) - 1 };
+      positions.set(value, leaf);
+    }
+    leaves.push(leaf);
+    // Any tensor marks the place; the template holds no data after the trace.
+    return tensor;
+  });
+  const rebuild = (make: (leaf: ResultLeaf) => tf.Tensor) => {
+    let i = 0;
+    return treeMap(template, () => make(leaves[i++]!));
+  };
+  return { graph, arguments: inputs, draws, rngSteps, outputs, rebuild };
+}
+
+/** Rebuilds a tree with every leaf, of whatever kind, replaced. */
+function mapLeaves(tree: unknown, fn: (leaf: unknown) => unknown): unknown {
+  if (tree instanceof tf.Tensor || tree instanceof Rng) return fn(tree);
+  if (Array.isArray(tree)) return tree.map((child) => mapLeaves(child, fn));
+  if (typeof tree === "object" && tree !== null) {
+    return Object.fromEntries(Object.entries(tree).map(([key, child]) => [key, mapLeaves(child, fn)]));
+  }
+  return fn(tree);
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && typeof (value as PromiseLike<unknown>).then === "function";
+}
