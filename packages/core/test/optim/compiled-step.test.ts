@@ -1,5 +1,6 @@
+import { describeOnEngines } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { createEngine } from "../../src/engine/create-engine.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { accumulateGradients } from "../../src/optim/accumulate.ts";
@@ -55,15 +56,9 @@ async function train(compile: Engine["compile"]): Promise<number[]> {
   return numbers;
 }
 
-describe.each(["tfjs:wasm", "onnx:cpu"])("a training step on %s", (name) => {
-  let engine: Engine;
-  beforeAll(async () => {
-    engine = await createEngine(name);
-  });
-  afterAll(() => engine.dispose());
-
+describeOnEngines("a training step", (engine) => {
   it("with accumulation, clipping, frozen parameters, schedules and EMA equals the plain function on cpu", async () => {
-    const got = await train((fn) => engine.compile(fn));
+    const got = await train((fn) => engine().compile(fn));
     const cpu = await createEngine("tfjs:cpu");
     const want = await train((fn) => cpu.compile(fn));
     cpu.dispose();
