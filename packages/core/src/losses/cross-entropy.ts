@@ -2,24 +2,24 @@ import * as tf from "@tensorflow/tfjs";
 import { exp, logSoftmax, logSumExp, softmax } from "../nn/activations.ts";
 import { customOp, isGradientRecorded } from "../nn/custom-op.ts";
 import { fusedOp } from "../nn/fused.ts";
+import { oneHot } from "../nn/one-hot.ts";
 import { assertSameShape, type Reduction, reduceLoss } from "./reduction.ts";
 
 /** -log softmax(logits)[target] for each row of logits [N, V], targets int32 [N]. */
 function softmaxCrossEntropy(logits: tf.Tensor, targets: tf.Tensor): tf.Tensor {
   const classes = logits.shape[1]!;
-  const oneHot = (t: tf.Tensor) => tf.oneHot(t as tf.Tensor1D, classes, 1, 0, "float32");
   return customOp({
     inputs: { logits },
     constants: { targets },
     forward: () =>
       fusedOp("GenaiSoftmaxCrossEntropy", { logits, targets }, {}, () =>
-        tf.sub(tf.logSumExp(logits, -1), tf.sum(tf.mul(logits, oneHot(targets)), -1)),
+        tf.sub(tf.logSumExp(logits, -1), tf.sum(tf.mul(logits, oneHot(targets, classes)), -1)),
       ),
     backward: (dy, { logits, targets }) => ({
       logits: () => {
         const composed = () => {
           const probs = isGradientRecorded() ? softmax(logits) : tf.softmax(logits);
-          return tf.mul(tf.sub(probs, oneHot(targets)), tf.expandDims(dy, 1));
+          return tf.mul(tf.sub(probs, oneHot(targets, classes)), tf.expandDims(dy, 1));
         };
         if (isGradientRecorded()) return composed();
         return fusedOp("GenaiSoftmaxCrossEntropyGrad", { logits, targets, dy }, {}, composed);

@@ -2,6 +2,7 @@ import * as tf from "@tensorflow/tfjs";
 import { softmax } from "../nn/activations.ts";
 import { stopGradient } from "../nn/custom-op.ts";
 import { embedding } from "../nn/embedding.ts";
+import { oneHot } from "../nn/one-hot.ts";
 import { Rng } from "../rng.ts";
 
 /**
@@ -21,8 +22,9 @@ export function gumbelSoftmax(
     const gumbel = noise instanceof Rng ? noise.gumbel(logits.shape) : noise;
     const soft = softmax(tf.div(tf.add(logits, gumbel), options.temperature ?? 1));
     if (!options.hard) return soft;
-    const oneHot = tf.oneHot(tf.cast(tf.argMax(soft, -1), "int32"), logits.shape[logits.rank - 1]!, 1, 0, "float32");
-    return tf.add(soft, stopGradient(tf.sub(oneHot, soft)));
+    const classes = logits.shape[logits.rank - 1]!;
+    const hard = oneHot(tf.reshape(tf.argMax(soft, -1), [-1]), classes);
+    return tf.add(soft, stopGradient(tf.sub(tf.reshape(hard, soft.shape), soft)));
   });
 }
 
@@ -60,7 +62,7 @@ export function vectorQuantise(z: tf.Tensor, codebook: tf.Tensor): Quantised {
     const indices = tf.cast(tf.argMin(distances, -1), "int32");
     const chosen = embedding({ weight: codebook }, indices);
     const chosenFixed = stopGradient(chosen);
-    const use = tf.mean(tf.oneHot(indices as tf.Tensor1D, codes!, 1, 0, "float32"), 0);
+    const use = tf.mean(oneHot(indices, codes!), 0);
     return {
       indices,
       quantised: tf.add(z, stopGradient(tf.sub(chosenFixed, fixed))),

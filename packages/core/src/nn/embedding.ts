@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { customOp } from "./custom-op.ts";
 import { fusedOp } from "./fused.ts";
+import { oneHot } from "./one-hot.ts";
 
 /** Sums the rows of dy [N, D] into a matrix [rows, D] by ids [N]: the transpose of `gatherRows`. */
 function scatterRows(ids: tf.Tensor, dy: tf.Tensor, rows: number): tf.Tensor {
@@ -13,10 +14,7 @@ function scatterRows(ids: tf.Tensor, dy: tf.Tensor, rows: number): tf.Tensor {
         // A small product is exact and in a fixed order on every backend. A large one would be mostly zeros; tfjs'
         // scatterND adds up repeated rows on all of its backends, and unlike segment sums exists on all of them.
         if (n * rows <= 1 << 16) {
-          return tf.matMul(
-            tf.oneHot(ids as tf.Tensor1D, rows, 1, 0, "float32").transpose() as tf.Tensor2D,
-            dy as tf.Tensor2D,
-          );
+          return tf.matMul(tf.transpose(oneHot(ids, rows)), dy as tf.Tensor2D);
         }
         return tf.scatterND(tf.reshape(ids, [n, 1]), dy, [rows, dy.shape[1]!]);
       }),

@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { conv2dOp } from "./conv-ops.ts";
 import { customOp } from "./custom-op.ts";
+import { oneHot } from "./one-hot.ts";
 
 // tfjs' own resizing and pooling have wrong gradients here and there (half-pixel bilinear, nearest for several images,
 // "same" average pooling, max pooling on wasm). These are made of reshapes, products and convolutions, which do not.
@@ -161,7 +162,7 @@ export function maxPool2d(x: tf.Tensor, options: PoolOptions = {}): tf.Tensor {
       for (let j = 0; j < size; j++) taps.push(tf.reshape(everyNth(padded, [i, j], stride, out), [-1]));
     }
     const windows = tf.stack(taps, 1);
-    const best = tf.oneHot(tf.cast(tf.argMax(windows, 1), "int32") as tf.Tensor1D, size * size, 1, 0, "float32");
+    const best = oneHot(tf.argMax(windows, 1), size * size);
     return tf.reshape(tf.sum(tf.mul(windows, best), 1), [n, out[0], out[1], c]);
   });
 }
