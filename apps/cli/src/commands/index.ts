@@ -1,0 +1,19 @@
+import type { Command } from "commander";
+import { addBench } from "./bench.ts";
+import { addDoctor } from "./doctor.ts";
+import { addExport } from "./export.ts";
+import { addQuickstart } from "./quickstart.ts";
+import { addReproduce } from "./reproduce.ts";
+import { addSample } from "./sample.ts";
+import { addTrain } from "./train.ts";
+
+/** Every command, in the order of `genai --help`. To add one: a file beside this one and a line here. */
+export const commands: readonly ((program: Command) => void)[] = [
+  addQuickstart,
+  addTrain,
+  addSample,
+  addReproduce,
+  addBench,
+  addExport,
+  addDoctor,
+];

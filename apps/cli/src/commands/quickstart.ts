@@ -1,0 +1,66 @@
+import { DataUnavailableError } from "@genai/datasets";
+import type { Command } from "commander";
+import { exitCodeHelp } from "../exit-code.ts";
+import { familyNamed } from "../families/index.ts";
+import { deviceOption } from "../open-engine.ts";
+import { dataSetName, positiveNumber, wholeNumber } from "../option-parsers.ts";
+import type { TrainSettings } from "../run/run-folder.ts";
+import { startRun } from "../run/train-run.ts";
+import { printNote } from "../terminal.ts";
+import { reportRun } from "./report-run.ts";
+import { defaultFamilyOptions } from "./train.ts";
+
+interface QuickstartOptions {
+  data: string;
+  steps: number;
+  seconds: number;
+  seed: number;
+  device: string;
+  out?: string;
+  json?: boolean;
+}
+
+/** Adds `genai quickstart`. */
+export function addQuickstart(program: Command): void {
+  const family = familyNamed("vae");
+  program
+    .command("quickstart")
+    .description("train a small model on MNIST in about a minute and show what it has learned")
+    .option("--steps <n>", "training steps at most", wholeNumber(1), 700)
+    .option("--seconds <n>", "seconds of training at most", positiveNumber, 75)
+    .option("--seed <n>", "seed of everything random", wholeNumber(0), 0)
+    .addOption(deviceOption())
+    .option("--out <dir>", "run folder (default: runs/quickstart-TIMESTAMP)")
+    .option("--json", "print the result as one JSON object")
+    .option("--data <name>", `data set: ${family.dataSets.join(", ")}`, dataSetName(family.dataSets), "mnist")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  genai quickstart
+  genai quickstart --seconds 20 --out runs/first
+  genai quickstart --json | jq .results.testElbo
+${exitCodeHelp}`,
+    )
+    .action(async ({ json = false, out, device, data, steps, seconds, seed }: QuickstartOptions) => {
+      const settings: TrainSettings = {
+        data,
+        steps,
+        seconds,
+        seed,
+        batchSize: family.defaults.batchSize,
+        learningRate: family.defaults.learningRate,
+        options: defaultFamilyOptions(family),
+      };
+      const request = { family, settings, name: "quickstart", out, device, checkpointEvery: 250 };
+      try {
+        reportRun(await startRun(request), { json });
+      } catch (error) {
+        if (!(error instanceof DataUnavailableError) || data === "drawn-digits") throw error;
+        printNote(
+          `${data} is neither in GENAI_DATA_DIR nor in the cache and cannot be downloaded, so this trains on digits drawn by strokes.`,
+        );
+        reportRun(await startRun({ ...request, settings: { ...settings, data: "drawn-digits" } }), { json });
+      }
+    });
+}

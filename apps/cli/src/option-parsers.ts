@@ -1,0 +1,38 @@
+import { InvalidArgumentError } from "commander";
+
+/** Parses a whole number of at least `least`, for a commander option. */
+export function wholeNumber(least: number): (text: string) => number {
+  return (text) => {
+    const n = Number(text);
+    if (text.trim() !== "" && Number.isSafeInteger(n) && n >= least) return n;
+    throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`);
+  };
+}
+
+/** Parses a finite number greater than 0. */
+export function positiveNumber(text: string): number {
+  const n = Number(text);
+  if (text.trim() !== "" && Number.isFinite(n) && n > 0) return n;
+  throw new InvalidArgumentError("Expected a number greater than 0.");
+}
+
+/** Parses a finite number of at least 0. */
+export function nonNegativeNumber(text: string): number {
+  return text.trim() !== "" && Number(text) === 0 ? 0 : positiveNumber(text);
+}
+
+/** Parses whole numbers with commas between them. */
+export function wholeNumbers(text: string): number[] {
+  const list = text.split(",").map(Number);
+  if (list.every((n) => Number.isSafeInteger(n) && n > 0)) return list;
+  throw new InvalidArgumentError("Expected whole numbers with commas between them, such as 32,64.");
+}
+
+/** Parses the name of a data set; the part after the last hyphen will do, as `digits` for `drawn-digits`. */
+export function dataSetName(names: readonly string[]): (text: string) => string {
+  return (text) => {
+    const matches = names.filter((name) => name === text || name.endsWith(`-${text}`));
+    if (matches.length === 1) return matches[0]!;
+    throw new InvalidArgumentError(`Allowed choices are ${names.join(", ")}.`);
+  };
+}

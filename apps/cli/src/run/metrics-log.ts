@@ -1,0 +1,46 @@
+import { closeSync, openSync, writeSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+
+/** One line of metrics.jsonl: the step it was measured at, seconds of training so far, and the values. */
+export interface MetricsLine {
+  readonly step: number;
+  readonly seconds: number;
+  readonly [metric: string]: number;
+}
+
+/** Reads the complete lines of a metrics file; a last line that a crash cut short is left out. */
+export async function readMetrics(file: string): Promise<MetricsLine[]> {
+  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return "";
+    throw error;
+  });
+  const lines = text.slice(0, text.lastIndexOf("\n") + 1).split("\n");
+  return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as MetricsLine);
+}
+
+/** Appends lines to metrics.jsonl, each in one write, so that a killed process loses none that it has reported. */
+export class MetricsLog {
+  readonly #fd: number;
+  readonly lines: MetricsLine[];
+
+  private constructor(fd: number, lines: MetricsLine[]) {
+    this.#fd = fd;
+    this.lines = lines;
+  }
+
+  /** Opens the file and drops what was written after `step`, the step of the checkpoint that training goes on from. */
+  static async open(file: string, step: number): Promise<MetricsLog> {
+    const lines = (await readMetrics(file)).filter((line) => line.step <= step);
+    await writeFile(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    return new MetricsLog(openSync(file, "a"), lines);
+  }
+
+  append(line: MetricsLine): void {
+    writeSync(this.#fd, `${JSON.stringify(line)}\n`);
+    this.lines.push(line);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}

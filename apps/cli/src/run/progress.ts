@@ -1,0 +1,114 @@
+import { Presets, SingleBar } from "cli-progress";
+import { printNote } from "../terminal.ts";
+
+export interface ProgressOptions {
+  readonly totalSteps: number;
+  /** Steps that were done before this process began. */
+  readonly startStep: number;
+  /** Seconds of training after which it stops; null for no limit. */
+  readonly seconds: number | null;
+}
+
+export interface Progress {
+  /** Shows how far training is. `terms` are the loss terms, in nats or whatever the family measures in. */
+  update(step: number, terms: Readonly<Record<string, number>>, stepsPerSecond: number): void;
+  /** Says something without tearing the bar. */
+  note(text: string): void;
+  stop(): void;
+}
+
+const plainLineEverySeconds = 5;
+
+/** A live bar on a terminal, and a line every few seconds elsewhere; both on stderr. */
+export function startProgress(options: ProgressOptions): Progress {
+  const { totalSteps, startStep, seconds } = options;
+  const start = performance.now();
+
+  /** The fraction that is done and the seconds that are left, by whichever of the two limits comes first. */
+  const remaining = (step: number, stepsPerSecond: number) => {
+    const elapsed = (performance.now() - start) / 1000;
+    const bySteps = (totalSteps - step) / stepsPerSecond;
+    const byTime = seconds === null ? Number.POSITIVE_INFINITY : Math.max(0, seconds - elapsed);
+    const left = Math.min(bySteps, byTime);
+    const fraction = byTime < bySteps ? elapsed / (elapsed + byTime) : step / totalSteps;
+    return { fraction: Math.min(1, fraction), left: formatDuration(left) };
+  };
+
+  if (process.stderr.isTTY) return liveBar(totalSteps, startStep, remaining);
+
+  let lastLine = start;
+  return {
+    update(step, terms, stepsPerSecond) {
+      const now = performance.now();
+      if (now - lastLine < plainLineEverySeconds * 1000 && step !== totalSteps) return;
+      lastLine = now;
+      printNote(
+        `step ${step}/${totalSteps}  ${formatRate(stepsPerSecond)} steps/s  ${formatTerms(terms)}  ${remaining(step, stepsPerSecond).left} left`,
+      );
+    },
+    note: printNote,
+    stop() {},
+  };
+}
+
+function liveBar(
+  totalSteps: number,
+  startStep: number,
+  remaining: (step: number, stepsPerSecond: number) => { fraction: number; left: string },
+): Progress {
+  const resolution = 1000;
+  const bar = new SingleBar(
+    {
+      format: `{bar} {percentage}%  step {step}/${totalSteps}  {rate} steps/s  {terms}  {left} left`,
+      barsize: 24,
+      fps: 10,
+      hideCursor: true,
+      gracefulExit: false,
+      linewrap: null,
+      stream: process.stderr,
+    },
+    Presets.shades_classic,
+  );
+  bar.start(resolution, 0, { step: startStep, rate: "-", terms: "compiling", left: "?" });
+  return {
+    update(step, terms, stepsPerSecond) {
+      const { fraction, left } = remaining(step, stepsPerSecond);
+      bar.update(Math.round(fraction * resolution), {
+        step,
+        rate: formatRate(stepsPerSecond),
+        terms: formatTerms(terms),
+        left,
+      });
+    },
+    note(text) {
+      process.stderr.write("\r\u001b[K");
+      printNote(text);
+    },
+    stop: () => bar.stop(),
+  };
+}
+
+/** "loss 103.2  recon 78.1  kl 25.1" */
+export function formatTerms(terms: Readonly<Record<string, number>>): string {
+  return Object.entries(terms)
+    .map(([name, value]) => `${name} ${formatNumber(value)}`)
+    .join("  ");
+}
+
+/** Four significant digits, without an exponent where a person would not write one. */
+export function formatNumber(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
+  return value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : 3);
+}
+
+const formatRate = (perSecond: number) => perSecond.toFixed(perSecond >= 10 ? 0 : perSecond >= 1 ? 1 : 2);
+
+/** "1 h 05 min", "3 min 20 s", "12 s" */
+export function formatDuration(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+  return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
+}
