@@ -1,10 +1,16 @@
 import { type Compiled, type Engine, installCompat, type Rng } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
-import { reachableNodes, sizeOf, type Value } from "./graph/graph.ts";
+import { sizeOf, usedInputs, type Value } from "./graph/graph.ts";
 import { encodeOnnx } from "./graph/onnx-file.ts";
 import { BufferPool } from "./runtime/buffer-pool.ts";
-import { loadOnnxRuntime, ONNX_DEVICES, type OnnxDevice, type OnnxRuntime, type OnnxRuntimeOptions } from "./runtime/onnx-runtime.ts";
+import {
+  loadOnnxRuntime,
+  ONNX_DEVICES,
+  type OnnxDevice,
+  type OnnxRuntime,
+  type OnnxRuntimeOptions,
+} from "./runtime/onnx-runtime.ts";
 import { OnnxStorage } from "./runtime/onnx-storage.ts";
 import { shareTensor, tensorInfoOf } from "./tfjs-engine.ts";
 import { replay } from "./trace/recording-rng.ts";
@@ -115,7 +121,7 @@ class OnnxEngine implements Engine {
 
   #plan(fn: (...args: never[]) => unknown, args: readonly unknown[]): Plan {
     const traced = trace(fn, args);
-    const used = usedInputs(traced);
+    const used = usedInputs(traced.outputs);
     const inputs = [...traced.arguments, ...traced.draws].filter((value) => used.has(value));
     // A function that only hands its arguments back needs no graph.
     const session =
@@ -146,7 +152,9 @@ class OnnxEngine implements Engine {
         if ("argument" in leaf) return shareTensor(held[leaf.argument]!);
         const made = owned[leaf.output];
         if (made) return shareTensor(made);
-        return (owned[leaf.output] = this.#storage.adopt(results[leaf.output]!));
+        const tensor = this.#storage.adopt(results[leaf.output]!);
+        owned[leaf.output] = tensor;
+        return tensor;
       });
     } finally {
       for (const tensor of held) tensor.dispose();
@@ -159,10 +167,17 @@ class OnnxEngine implements Engine {
     return draws;
   }
 
-  async #run(plan: Plan, held: readonly tf.Tensor[], draws: ReadonlyMap<string, Float32Array | Int32Array>, what: string): Promise<OrtTensor[]> {
+  async #run(
+    plan: Plan,
+    held: readonly tf.Tensor[],
+    draws: ReadonlyMap<string, Float32Array | Int32Array>,
+    what: string,
+  ): Promise<OrtTensor[]> {
     const { traced, used } = plan;
     const session = await plan.session.catch((error: unknown) => {
-      throw new Error(`${this.name} engine: the graph of ${what} was refused by ONNX Runtime: ${messageOf(error)}`, { cause: error });
+      throw new Error(`${this.name} engine: the graph of ${what} was refused by ONNX Runtime: ${messageOf(error)}`, {
+        cause: error,
+      });
     });
     if (!session) return [];
     const feeds: Record<string, OrtTensor> = {};
@@ -212,12 +227,3 @@ const sameDims = (a: readonly number[], b: readonly number[]) => a.length === b.
 const isOnGpu = (backend: tf.KernelBackend) => ["webgl", "webgpu"].some((name) => tf.findBackend(name) === backend);
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
-
-function usedInputs(traced: Traced): Set<Value> {
-  const used = new Set<Value>();
-  for (const output of traced.outputs) if (output.input !== undefined) used.add(output);
-  for (const node of reachableNodes(traced.outputs)) {
-    for (const input of node.inputs) if (input?.input !== undefined) used.add(input);
-  }
-  return used;
-}

@@ -20,7 +20,9 @@ export function shareTensor(tensor: tf.Tensor): tf.Tensor {
   const info = tensorInfoOf(tensor.dataId);
   if (!info) throw new Error("a tensor of the result is disposed of");
   info.backend.incRef(tensor.dataId);
-  return tf.engine().makeTensorFromTensorInfo({ dataId: tensor.dataId, shape: tensor.shape, dtype: tensor.dtype }, info.backend);
+  return tf
+    .engine()
+    .makeTensorFromTensorInfo({ dataId: tensor.dataId, shape: tensor.shape, dtype: tensor.dtype }, info.backend);
 }
 
 /** Runs `fn` with the named backend active. The backend must be ready, so that the switch happens at once. */

@@ -59,7 +59,8 @@ export class Graph {
 
   constant(type: ElementType, shape: readonly number[], data: ConstantData): Value {
     const size = sizeOf(shape);
-    if (data.length !== size) throw new Error(`Graph.constant: ${data.length} elements; shape [${shape}] holds ${size}`);
+    if (data.length !== size)
+      throw new Error(`Graph.constant: ${data.length} elements; shape [${shape}] holds ${size}`);
     if (size > 0 && size <= 65536) {
       const first = data[0]!;
       if (Number.isFinite(first) && !Object.is(first, -0) && data.every((x: number) => x === first)) {
@@ -149,4 +150,13 @@ export function reachableNodes(outputs: readonly Value[]): Node[] {
     }
   }
   return order;
+}
+
+/** The inputs that `outputs` depend on. */
+export function usedInputs(outputs: readonly Value[]): Set<Value> {
+  const used = new Set<Value>(outputs.filter((value) => value.input !== undefined));
+  for (const node of reachableNodes(outputs)) {
+    for (const value of node.inputs) if (value?.input !== undefined) used.add(value);
+  }
+  return used;
 }

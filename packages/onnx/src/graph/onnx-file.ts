@@ -1,5 +1,13 @@
 import { PbfWriter } from "pbf";
-import { type Attribute, type ElementType, isConstant, type Node, reachableNodes, sizeOf, type Value } from "./graph.ts";
+import {
+  type Attribute,
+  type ElementType,
+  isConstant,
+  type Node,
+  reachableNodes,
+  sizeOf,
+  type Value,
+} from "./graph.ts";
 
 // The part of onnx.proto that graphs of this package need. Field numbers are those of
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.

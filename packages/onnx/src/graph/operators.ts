@@ -46,7 +46,8 @@ export function transpose(g: Graph, x: Value, perm: readonly number[]): Value {
       perm.map((axis) => inner[axis]!),
     );
   }
-  if (x.data !== undefined && sizeOf(shape) <= 65536) return g.constant(x.type, shape, transposeData(x.data, x.shape, perm));
+  if (x.data !== undefined && sizeOf(shape) <= 65536)
+    return g.constant(x.type, shape, transposeData(x.data, x.shape, perm));
   return g.node("Transpose", [x], x.type, shape, { perm: { ints: perm } });
 }
 
@@ -183,7 +184,8 @@ export function reduce(g: Graph, op: Reduction, x: Value, axes: readonly number[
   const count = sizeOf(axes.map((axis) => x.shape[axis]!));
   if (x.fill !== undefined && x.type !== "bool") {
     if (op === "ReduceSum") return g.filled(x.type, shape, x.fill * count);
-    if (op === "ReduceMean" || ((op === "ReduceMax" || op === "ReduceMin") && count > 0)) return g.filled(x.type, shape, x.fill);
+    if (op === "ReduceMean" || ((op === "ReduceMax" || op === "ReduceMin") && count > 0))
+      return g.filled(x.type, shape, x.fill);
   }
   if (axes.every((axis) => x.shape[axis] === 1)) {
     return op === "ReduceSumSquare" ? reshape(g, mul(g, x, x), shape) : reshape(g, x, shape);
@@ -203,7 +205,10 @@ export function matMul(g: Graph, a: Value, b: Value, transposeA = false, transpo
     // A transpose that only feeds a product is a flag of the product.
     const [x, flipX] = isSwap(a) ? [a.node!.inputs[0]!, !transposeA] : [a, transposeA];
     const [y, flipY] = isSwap(b) ? [b.node!.inputs[0]!, !transposeB] : [b, transposeB];
-    return g.node("Gemm", [x, y], "float32", [m, n], { transA: { int: Number(flipX) }, transB: { int: Number(flipY) } });
+    return g.node("Gemm", [x, y], "float32", [m, n], {
+      transA: { int: Number(flipX) },
+      transB: { int: Number(flipY) },
+    });
   }
   const flip = (x: Value, wanted: boolean) => {
     if (!wanted) return x;

@@ -38,7 +38,12 @@ function outputSize(spec: ConvSpec, size: number, kernel: number, axis: 0 | 1): 
  * For every output position and filter position the index of the input pixel that meets there, or `size` (one past the
  * last pixel, a row of zeros) in the padding: int32 [OH * OW * K].
  */
-function patchIndices(spec: ConvSpec, input: readonly [number, number], output: readonly [number, number], kernel: readonly [number, number]) {
+function patchIndices(
+  spec: ConvSpec,
+  input: readonly [number, number],
+  output: readonly [number, number],
+  kernel: readonly [number, number],
+) {
   const [h, w] = input;
   const indices = new Int32Array(output[0] * output[1] * kernel[0] * kernel[1]);
   let i = 0;
@@ -57,7 +62,13 @@ function patchIndices(spec: ConvSpec, input: readonly [number, number], output: 
 }
 
 /** The patches under the filter, [N * OH * OW, K * C]: one parallel gather of pixel rows. */
-function patches(g: Graph, x: Value, spec: ConvSpec, output: readonly [number, number], kernel: readonly [number, number]): Value {
+function patches(
+  g: Graph,
+  x: Value,
+  spec: ConvSpec,
+  output: readonly [number, number],
+  kernel: readonly [number, number],
+): Value {
   const [n, h, w, c] = x.shape as [number, number, number, number];
   const [oh, ow] = output;
   const k = kernel[0] * kernel[1];
@@ -90,7 +101,13 @@ export function conv2d(g: Graph, x: Value, weight: Value, spec: ConvSpec): Value
 }
 
 /** The gradient of conv2d by its input, which is also the transposed convolution: dy [N,OH,OW,O] -> [N,H,W,C] */
-export function conv2dInputGrad(g: Graph, dy: Value, weight: Value, spec: ConvSpec, inputShape: readonly number[]): Value {
+export function conv2dInputGrad(
+  g: Graph,
+  dy: Value,
+  weight: Value,
+  spec: ConvSpec,
+  inputShape: readonly number[],
+): Value {
   const [n, h, w, c] = inputShape as [number, number, number, number];
   const [, , kh, kw] = weight.shape as [number, number, number, number];
   const [oh, ow] = dy.shape.slice(1, 3) as [number, number];
@@ -119,7 +136,13 @@ export function conv2dFilterGrad(g: Graph, x: Value, dy: Value, spec: ConvSpec, 
   }
   if (i === 1 && o === groups) {
     // Depthwise: every filter position is a sum of products over all rows.
-    const dw = reduce(g, "ReduceSum", g.node("Mul", [reshape(g, columns, [rows, k, o]), reshape(g, dy, [rows, 1, o])], "float32", [rows, k, o]), [0], false);
+    const dw = reduce(
+      g,
+      "ReduceSum",
+      g.node("Mul", [reshape(g, columns, [rows, k, o]), reshape(g, dy, [rows, 1, o])], "float32", [rows, k, o]),
+      [0],
+      false,
+    );
     return reshape(g, transpose(g, dw, [1, 0]), [o, 1, kh, kw]);
   }
   // [groups, O/groups, rows] x [groups, rows, K * I]
@@ -128,7 +151,12 @@ export function conv2dFilterGrad(g: Graph, x: Value, dy: Value, spec: ConvSpec, 
   return transpose(g, reshape(g, matMul(g, a, b), [o, kh, kw, i]), [0, 3, 1, 2]);
 }
 
-const specOf = (attrs: { strides: [number, number]; pads: [number, number, number, number]; dilations: [number, number]; groups: number }): ConvSpec => attrs;
+const specOf = (attrs: {
+  strides: [number, number];
+  pads: [number, number, number, number];
+  dilations: [number, number];
+  groups: number;
+}): ConvSpec => attrs;
 
 interface ConvInfo {
   readonly strideHeight: number;
@@ -149,7 +177,13 @@ type Attrs = Parameters<Lowering>[0]["attrs"];
 type Shape4 = [number, number, number, number];
 
 /** The convolution that a tfjs kernel's attributes describe. */
-function tfjsSpec(kernel: string, attrs: Attrs, x: readonly number[], filter: readonly number[], depthwise = false): ConvSpec {
+function tfjsSpec(
+  kernel: string,
+  attrs: Attrs,
+  x: readonly number[],
+  filter: readonly number[],
+  depthwise = false,
+): ConvSpec {
   if (attrs.dataFormat && attrs.dataFormat !== "NHWC" && attrs.dataFormat !== "channelsLast") {
     throw new Error(`${kernel}: dataFormat ${attrs.dataFormat} has no ONNX lowering; use NHWC`);
   }

@@ -162,13 +162,19 @@ export const elementwise: LoweringTable = {
   },
   Cast: of((g, x, attrs) => {
     const { dtype } = attrs;
-    if (dtype !== "float32" && dtype !== "int32" && dtype !== "bool") throw new Error(`a cast to ${dtype} has no ONNX form`);
+    if (dtype !== "float32" && dtype !== "int32" && dtype !== "bool")
+      throw new Error(`a cast to ${dtype} has no ONNX form`);
     return cast(g, x, dtype);
   }),
   Identity: of((_, x) => x),
   ZerosLike: of((g, x) => g.filled(x.type, x.shape, 0)),
   OnesLike: of((g, x) => g.filled(x.type, x.shape, 1)),
-  Fill: ({ graph: g, attrs }) => g.filled(attrs.dtype === "int32" || attrs.dtype === "bool" ? attrs.dtype : "float32", attrs.shape, Number(attrs.value)),
+  Fill: ({ graph: g, attrs }) =>
+    g.filled(
+      attrs.dtype === "int32" || attrs.dtype === "bool" ? attrs.dtype : "float32",
+      attrs.shape,
+      Number(attrs.value),
+    ),
   Add: both(add),
   AddN: ({ graph: g, inputs }) => Object.values(inputs).reduce((sum, x) => add(g, sum, x)),
   Sub: both(sub),
@@ -178,7 +184,13 @@ export const elementwise: LoweringTable = {
     a.type === "int32" ? binary(g, "Div", sub(g, a, modulo(g, a, b)), b) : unary(g, "Floor", div(g, a, b)),
   ),
   Mod: both(modulo),
-  Pow: both((g, a, b) => (b.fill === 2 ? mul(g, a, expand(g, a, broadcastShape(a.shape, b.shape))) : b.fill === 0.5 && a.type === "float32" ? unary(g, "Sqrt", a) : binary(g, "Pow", a, b))),
+  Pow: both((g, a, b) =>
+    b.fill === 2
+      ? mul(g, a, expand(g, a, broadcastShape(a.shape, b.shape)))
+      : b.fill === 0.5 && a.type === "float32"
+        ? unary(g, "Sqrt", a)
+        : binary(g, "Pow", a, b),
+  ),
   Maximum: both((g, a, b) => binary(g, "Max", a, b)),
   Minimum: both((g, a, b) => binary(g, "Min", a, b)),
   SquaredDifference: both((g, a, b) => {
@@ -199,7 +211,12 @@ export const elementwise: LoweringTable = {
     // tfjs lets a 1-D condition choose among the rows of a higher-rank tensor.
     const c = cast(g, condition!, "bool");
     const rows = c.shape.length === 1 && t!.shape.length > 1;
-    const shaped = rows ? g.node("Reshape", [c, g.int64s([c.shape[0]!, ...t!.shape.slice(1).map(() => 1)])], "bool", [c.shape[0]!, ...t!.shape.slice(1).map(() => 1)]) : c;
+    const shaped = rows
+      ? g.node("Reshape", [c, g.int64s([c.shape[0]!, ...t!.shape.slice(1).map(() => 1)])], "bool", [
+          c.shape[0]!,
+          ...t!.shape.slice(1).map(() => 1),
+        ])
+      : c;
     return where(g, shaped, t!, e!);
   },
 };

@@ -1,5 +1,18 @@
 import { type Graph, sizeOf, type Value } from "../graph/graph.ts";
-import { add, binary, cast, iota, matMul, mul, reduce, reshape, scatterAddRows, sub, unary, where } from "../graph/operators.ts";
+import {
+  add,
+  binary,
+  cast,
+  iota,
+  matMul,
+  mul,
+  reduce,
+  reshape,
+  scatterAddRows,
+  sub,
+  unary,
+  where,
+} from "../graph/operators.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
 
 // The fused operators of @genai/core's layers: kernels of our own names that ONNX Runtime has as one operator, or that
@@ -29,8 +42,16 @@ const geluGrad: Lowering = ({ graph: g, inputs: { x, dy }, attrs }) => {
 /** Normalised rows, their scale factors and, for layer norm, the operator's own output; shared by value and gradient. */
 function layerNormNodes(g: Graph, x: Value, weight: Value, bias: Value, eps: number) {
   const n = [x.shape[0]!, 1];
-  const outputs = [{ type: "float32" as const, shape: x.shape }, { type: "float32" as const, shape: n }, { type: "float32" as const, shape: n }];
-  return g.nodes("LayerNormalization", [x, weight, bias], outputs, { axis: { int: 1 }, epsilon: { float: eps } }) as [Value, Value, Value];
+  const outputs = [
+    { type: "float32" as const, shape: x.shape },
+    { type: "float32" as const, shape: n },
+    { type: "float32" as const, shape: n },
+  ];
+  return g.nodes("LayerNormalization", [x, weight, bias], outputs, { axis: { int: 1 }, epsilon: { float: eps } }) as [
+    Value,
+    Value,
+    Value,
+  ];
 }
 
 /** The statistics that the forward pass of the same graph computed for `x`, so that the gradient need not repeat them. */
@@ -81,11 +102,14 @@ const rmsNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) =
   return [dx, reduce(g, "ReduceSum", mul(g, dy!, xhat), [0], false)];
 };
 
-const logProbs = (g: Graph, logits: Value) => g.node("LogSoftmax", [logits], "float32", logits.shape, { axis: { int: -1 } });
+const logProbs = (g: Graph, logits: Value) =>
+  g.node("LogSoftmax", [logits], "float32", logits.shape, { axis: { int: -1 } });
 
 const crossEntropy: Lowering = ({ graph: g, inputs: { logits, targets } }) => {
   const n = logits!.shape[0]!;
-  const picked = g.node("GatherElements", [logProbs(g, logits!), reshape(g, targets!, [n, 1])], "float32", [n, 1], { axis: { int: 1 } });
+  const picked = g.node("GatherElements", [logProbs(g, logits!), reshape(g, targets!, [n, 1])], "float32", [n, 1], {
+    axis: { int: 1 },
+  });
   return unary(g, "Neg", reshape(g, picked, [n]));
 };
 

@@ -41,7 +41,13 @@ function maxPool(g: Graph, x: Value, info: PoolInfo): [Value, Value] {
  * Interpolation along one axis is a product with a matrix [out, in] that depends on the sizes alone; the gradient is the
  * product with its transpose.
  */
-function interpolationMatrix(input: number, output: number, method: "bilinear" | "nearest", alignCorners: boolean, halfPixelCenters: boolean): Float32Array {
+function interpolationMatrix(
+  input: number,
+  output: number,
+  method: "bilinear" | "nearest",
+  alignCorners: boolean,
+  halfPixelCenters: boolean,
+): Float32Array {
   const scale = alignCorners && output > 1 ? (input - 1) / (output - 1) : input / output;
   const matrix = new Float32Array(output * input);
   for (let o = 0; o < output; o++) {
@@ -69,10 +75,21 @@ interface Resize {
 }
 
 /** Multiplies the height and width axes of x [N,H,W,C] by the two interpolation matrices, transposed for the gradient. */
-function resize(g: Graph, x: Value, from: readonly [number, number], to: readonly [number, number], how: Resize, gradient: boolean): Value {
+function resize(
+  g: Graph,
+  x: Value,
+  from: readonly [number, number],
+  to: readonly [number, number],
+  how: Resize,
+  gradient: boolean,
+): Value {
   const [n, h, w, c] = x.shape as [number, number, number, number];
   const matrix = (axis: 0 | 1) =>
-    g.constant("float32", [to[axis], from[axis]], interpolationMatrix(from[axis], to[axis], how.method, how.alignCorners, how.halfPixelCenters));
+    g.constant(
+      "float32",
+      [to[axis], from[axis]],
+      interpolationMatrix(from[axis], to[axis], how.method, how.alignCorners, how.halfPixelCenters),
+    );
   const [oh, ow] = gradient ? from : to;
   // Matrices are constants; their transposes are folded when the graph is built.
   const factor = (axis: 0 | 1) => (gradient ? transpose(g, matrix(axis), [1, 0]) : matrix(axis));
@@ -125,8 +142,18 @@ export const pooling: LoweringTable = {
     };
     for (let y = 0; y < info.outHeight; y++) {
       for (let x = 0; x < info.outWidth; x++) {
-        const rows = inside(y * info.strideHeight - info.padInfo.top, info.filterHeight, info.dilationHeight, info.inHeight);
-        const columns = inside(x * info.strideWidth - info.padInfo.left, info.filterWidth, info.dilationWidth, info.inWidth);
+        const rows = inside(
+          y * info.strideHeight - info.padInfo.top,
+          info.filterHeight,
+          info.dilationHeight,
+          info.inHeight,
+        );
+        const columns = inside(
+          x * info.strideWidth - info.padInfo.left,
+          info.filterWidth,
+          info.dilationWidth,
+          info.inWidth,
+        );
         share[y * info.outWidth + x] = 1 / (rows * columns);
       }
     }
@@ -137,12 +164,21 @@ export const pooling: LoweringTable = {
   FusedBatchNorm: ({ graph: g, inputs: { x, mean, variance, offset, scale }, attrs }) => {
     // (x - mean) * scale / sqrt(variance + eps) + offset, as one multiplication and one addition per element.
     const f = (v: number) => g.scalar("float32", v);
-    const std = g.node("Sqrt", [g.node("Add", [variance!, f(attrs.varianceEpsilon ?? 0.001)], "float32", variance!.shape)], "float32", variance!.shape);
+    const std = g.node(
+      "Sqrt",
+      [g.node("Add", [variance!, f(attrs.varianceEpsilon ?? 0.001)], "float32", variance!.shape)],
+      "float32",
+      variance!.shape,
+    );
     const factor = g.node("Div", [scale ?? f(1), std], "float32", std.shape);
-    const shift = g.node("Sub", [offset ?? f(0), g.node("Mul", [mean!, factor], "float32", mean!.shape)], "float32", mean!.shape);
+    const shift = g.node(
+      "Sub",
+      [offset ?? f(0), g.node("Mul", [mean!, factor], "float32", mean!.shape)],
+      "float32",
+      mean!.shape,
+    );
     return g.node("Add", [g.node("Mul", [x!, factor], "float32", x!.shape), shift], "float32", x!.shape);
   },
   ...resizeKernels("ResizeBilinear", "bilinear"),
   ...resizeKernels("ResizeNearestNeighbor", "nearest"),
 };
-

@@ -16,7 +16,11 @@ const reduction =
 const quantifier =
   (op: "ReduceMin" | "ReduceMax"): Lowering =>
   ({ graph: g, inputs: { x }, attrs }) =>
-    cast(g, reduce(g, op, cast(g, x!, "int32"), normaliseAxes(attrs.axis, x!.shape.length), attrs.keepDims ?? false), "bool");
+    cast(
+      g,
+      reduce(g, op, cast(g, x!, "int32"), normaliseAxes(attrs.axis, x!.shape.length), attrs.keepDims ?? false),
+      "bool",
+    );
 
 const extremum =
   (op: "ArgMax" | "ArgMin"): Lowering =>
@@ -59,7 +63,11 @@ const cumulativeProduct: Lowering = ({ graph: g, inputs: { x }, attrs }) => {
     }
     const lead = v.shape.slice(0, -1);
     const row = reshape(g, v, [...lead, 1, n]);
-    const square = g.node("Where", [g.constant("bool", [n, n], keep), row, g.scalar(v.type, 1)], v.type, [...lead, n, n]);
+    const square = g.node("Where", [g.constant("bool", [n, n], keep), row, g.scalar(v.type, 1)], v.type, [
+      ...lead,
+      n,
+      n,
+    ]);
     return reduce(g, "ReduceProd", square, [v.shape.length], false);
   });
 };
@@ -86,9 +94,13 @@ export const reductions: LoweringTable = {
     ),
   TopK: ({ graph: g, inputs: { x }, attrs }) => {
     const shape = [...x!.shape.slice(0, -1), attrs.k];
-    const outputs = [{ type: x!.type, shape }, { type: "int64" as const, shape }];
-    const [values, indices] = g.nodes("TopK", [x!, g.int64s([attrs.k])], outputs, { sorted: { int: Number(attrs.sorted ?? true) } });
+    const outputs = [
+      { type: x!.type, shape },
+      { type: "int64" as const, shape },
+    ];
+    const [values, indices] = g.nodes("TopK", [x!, g.int64s([attrs.k])], outputs, {
+      sorted: { int: Number(attrs.sorted ?? true) },
+    });
     return [values!, cast(g, indices!, "int32")];
   },
 };
-

@@ -1,6 +1,18 @@
 import { backend_util, slice_util } from "@tensorflow/tfjs";
 import { type Graph, sizeOf, type Value } from "../graph/graph.ts";
-import { binary, cast, concat, expand, gather, pad, reshape, scatterAddRows, slice, transpose, where } from "../graph/operators.ts";
+import {
+  binary,
+  cast,
+  concat,
+  expand,
+  gather,
+  pad,
+  reshape,
+  scatterAddRows,
+  slice,
+  transpose,
+  where,
+} from "../graph/operators.ts";
 import { type Lowering, type LoweringTable, normaliseAxes } from "./lowering.ts";
 
 const stack: Lowering = ({ graph: g, inputs, attrs }) => {
@@ -39,7 +51,15 @@ function reverse(g: Graph, x: Value, axes: readonly number[]): Value {
 const stridedSlice: Lowering = ({ graph: g, inputs: { x }, attrs }) => {
   const a = attrs;
   const info = slice_util.sliceInfo(
-    [...x!.shape], a.begin, a.end, a.strides, a.beginMask, a.endMask, a.ellipsisMask, a.newAxisMask, a.shrinkAxisMask,
+    [...x!.shape],
+    a.begin,
+    a.end,
+    a.strides,
+    a.beginMask,
+    a.endMask,
+    a.ellipsisMask,
+    a.newAxisMask,
+    a.shrinkAxisMask,
   );
   const { begin, end, strides, finalShape, finalShapeSparse } = info;
   if (sizeOf(finalShape) === 0) return g.filled(x!.type, finalShape, 0);
@@ -47,7 +67,12 @@ const stridedSlice: Lowering = ({ graph: g, inputs: { x }, attrs }) => {
   // A negative stride that runs past the first element ends "before 0", which ONNX writes as a large negative number.
   const ends = axes.map((i) => (strides[i]! < 0 && end[i]! < 0 ? -Number.MAX_SAFE_INTEGER : end[i]!));
   const shape = axes.map((i) => Math.max(0, Math.ceil((end[i]! - begin[i]!) / strides[i]!)));
-  const picked = g.node("Slice", [x!, g.int64s(begin), g.int64s(ends), g.int64s(axes), g.int64s(strides)], x!.type, shape);
+  const picked = g.node(
+    "Slice",
+    [x!, g.int64s(begin), g.int64s(ends), g.int64s(axes), g.int64s(strides)],
+    x!.type,
+    shape,
+  );
   void finalShapeSparse;
   return reshape(g, picked, finalShape);
 };
@@ -67,7 +92,11 @@ const gatherV2: Lowering = ({ graph: g, inputs: { x, indices }, attrs }) => {
   const four = transpose(g, reshape(g, x!, [sizeOf(batch), sizeOf(lead), n, sizeOf(inner)]), perm);
   const rows = reshape(g, four, [sizeOf(batch) * n, sizeOf(lead), sizeOf(inner)]);
   const picks = indices!.shape.slice(batchDims);
-  const offsets = g.constant("int32", [sizeOf(batch), 1], Int32Array.from({ length: sizeOf(batch) }, (_, i) => i * n));
+  const offsets = g.constant(
+    "int32",
+    [sizeOf(batch), 1],
+    Int32Array.from({ length: sizeOf(batch) }, (_, i) => i * n),
+  );
   const flat = binary(g, "Add", reshape(g, indices!, [sizeOf(batch), sizeOf(picks)]), offsets);
   const picked = transpose(g, gather(g, rows, flat, 0), perm);
   return reshape(g, picked, [...batch, ...lead, ...picks, ...inner]);
@@ -76,7 +105,11 @@ const gatherV2: Lowering = ({ graph: g, inputs: { x, indices }, attrs }) => {
 const oneHot: Lowering = ({ graph: g, inputs: { indices }, attrs }) => {
   const { depth, onValue = 1, offValue = 0, dtype = "int32" } = attrs;
   const type = dtype === "float32" || dtype === "bool" ? dtype : "int32";
-  const classes = g.constant("int32", [depth], Int32Array.from({ length: depth }, (_, i) => i));
+  const classes = g.constant(
+    "int32",
+    [depth],
+    Int32Array.from({ length: depth }, (_, i) => i),
+  );
   const hit = binary(g, "Equal", reshape(g, cast(g, indices!, "int32"), [...indices!.shape, 1]), classes, "bool");
   if (onValue === 1 && offValue === 0) return cast(g, hit, type);
   const number = type === "bool" ? "int32" : type;
@@ -88,7 +121,8 @@ const shuffle = (g: Graph, x: Value, split: readonly number[], perm: readonly nu
   reshape(g, transpose(g, reshape(g, x, split), perm), shape);
 
 const depthToSpace: Lowering = ({ graph: g, inputs: { x }, attrs }) => {
-  if (attrs.dataFormat && attrs.dataFormat !== "NHWC") throw new Error(`depthToSpace: dataFormat ${attrs.dataFormat} has no ONNX lowering; use NHWC`);
+  if (attrs.dataFormat && attrs.dataFormat !== "NHWC")
+    throw new Error(`depthToSpace: dataFormat ${attrs.dataFormat} has no ONNX lowering; use NHWC`);
   const b: number = attrs.blockSize;
   const [n, h, w, c] = x!.shape as [number, number, number, number];
   const depth = c / (b * b);
@@ -123,7 +157,11 @@ export const shapes: LoweringTable = {
   Reshape: ({ graph: g, inputs: { x }, attrs }) => {
     const known = attrs.shape.filter((n: number) => n !== -1);
     const missing = sizeOf(known) === 0 ? 0 : sizeOf(x!.shape) / sizeOf(known);
-    return reshape(g, x!, attrs.shape.map((n: number) => (n === -1 ? missing : n)));
+    return reshape(
+      g,
+      x!,
+      attrs.shape.map((n: number) => (n === -1 ? missing : n)),
+    );
   },
   ExpandDims: ({ graph: g, inputs: { input }, attrs }) => {
     const shape = [...input!.shape];
@@ -146,10 +184,19 @@ export const shapes: LoweringTable = {
   },
   SplitV: ({ graph: g, inputs: { x }, attrs }) => {
     const [axis] = normaliseAxes(attrs.axis, x!.shape.length);
-    return split(g, x!, backend_util.prepareSplitSize({ shape: x!.shape } as never, attrs.numOrSizeSplits, axis), axis!);
+    return split(
+      g,
+      x!,
+      backend_util.prepareSplitSize({ shape: x!.shape } as never, attrs.numOrSizeSplits, axis),
+      axis!,
+    );
   },
   Slice: ({ graph: g, inputs: { x }, attrs }) => {
-    const [begin, size] = slice_util.parseSliceParams({ shape: x!.shape, rank: x!.shape.length } as never, attrs.begin, attrs.size);
+    const [begin, size] = slice_util.parseSliceParams(
+      { shape: x!.shape, rank: x!.shape.length } as never,
+      attrs.begin,
+      attrs.size,
+    );
     return slice(g, x!, begin!, size!);
   },
   StridedSlice: stridedSlice,
@@ -162,7 +209,8 @@ export const shapes: LoweringTable = {
     const before = attrs.paddings.map((p: number[]) => p[0]);
     const after = attrs.paddings.map((p: number[]) => p[1]);
     const shape = x!.shape.map((dim, i) => dim + before[i] + after[i]);
-    if (attrs.mode === "reflect") return g.node("Pad", [x!, g.int64s([...before, ...after])], x!.type, shape, { mode: { string: "reflect" } });
+    if (attrs.mode === "reflect")
+      return g.node("Pad", [x!, g.int64s([...before, ...after])], x!.type, shape, { mode: { string: "reflect" } });
     // 'symmetric' repeats the border itself, which ONNX cannot say: pick the mirrored indices per axis.
     return shape.reduce<Value>((y, size, axis) => {
       const n = x!.shape[axis]!;
@@ -181,21 +229,32 @@ export const shapes: LoweringTable = {
   },
   ScatterNd: ({ graph: g, inputs: { indices, updates }, attrs }) => {
     const zeros = expand(g, g.node("Identity", [g.scalar(updates!.type, 0)], updates!.type, []), attrs.shape);
-    return g.node("ScatterND", [zeros, cast(g, indices!, "int64"), updates!], updates!.type, attrs.shape, { reduction: { string: "add" } });
+    return g.node("ScatterND", [zeros, cast(g, indices!, "int64"), updates!], updates!.type, attrs.shape, {
+      reduction: { string: "add" },
+    });
   },
   TensorScatterUpdate: ({ graph: g, inputs: { tensor, indices, updates } }) =>
     g.node("ScatterND", [tensor!, cast(g, indices!, "int64"), updates!], tensor!.type, tensor!.shape),
-  UnsortedSegmentSum: ({ graph: g, inputs: { x, segmentIds }, attrs }) => scatterAddRows(g, segmentIds!, x!, attrs.numSegments),
+  UnsortedSegmentSum: ({ graph: g, inputs: { x, segmentIds }, attrs }) =>
+    scatterAddRows(g, segmentIds!, x!, attrs.numSegments),
   OneHot: oneHot,
   Range: ({ graph: g, attrs }) => {
     const { start, stop, step, dtype } = attrs;
     const n = Math.max(0, Math.ceil((stop - start) / step));
     const values = Float32Array.from({ length: n }, (_, i) => start + i * step);
-    return g.constant(dtype === "int32" ? "int32" : "float32", [n], dtype === "int32" ? Int32Array.from(values) : values);
+    return g.constant(
+      dtype === "int32" ? "int32" : "float32",
+      [n],
+      dtype === "int32" ? Int32Array.from(values) : values,
+    );
   },
   LinSpace: ({ graph: g, attrs }) => {
     const { start, stop, num } = attrs;
-    return g.constant("float32", [num], Float32Array.from({ length: num }, (_, i) => start + (num > 1 ? (i * (stop - start)) / (num - 1) : 0)));
+    return g.constant(
+      "float32",
+      [num],
+      Float32Array.from({ length: num }, (_, i) => start + (num > 1 ? (i * (stop - start)) / (num - 1) : 0)),
+    );
   },
   DepthToSpace: depthToSpace,
   BatchToSpaceND: batchToSpace,
@@ -203,6 +262,9 @@ export const shapes: LoweringTable = {
   Diag: ({ graph: g, inputs: { x } }) => {
     const n = sizeOf(x!.shape);
     const eye = Uint8Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) === 0));
-    return reshape(g, where(g, g.constant("bool", [n, n], eye), reshape(g, x!, [1, n]), g.scalar(x!.type, 0)), [...x!.shape, ...x!.shape]);
+    return reshape(g, where(g, g.constant("bool", [n, n], eye), reshape(g, x!, [1, n]), g.scalar(x!.type, 0)), [
+      ...x!.shape,
+      ...x!.shape,
+    ]);
   },
 };

@@ -19,7 +19,11 @@ export class BufferPool {
   take(type: ElementType, size: number): Elements {
     const bytes = size * BYTES[type]!;
     const buffer = this.#free.get(bytes)?.pop() ?? new ArrayBuffer(bytes);
-    return type === "float32" ? new Float32Array(buffer) : type === "int32" ? new Int32Array(buffer) : new Uint8Array(buffer);
+    return type === "float32"
+      ? new Float32Array(buffer)
+      : type === "int32"
+        ? new Int32Array(buffer)
+        : new Uint8Array(buffer);
   }
 
   give(elements: Elements): void {

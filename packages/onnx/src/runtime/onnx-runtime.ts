@@ -29,7 +29,9 @@ export interface OnnxRuntime {
 
 interface OrtModule {
   readonly Tensor: TensorConstructor;
-  readonly InferenceSession: { create(model: Uint8Array, options: InferenceSession.SessionOptions): Promise<InferenceSession> };
+  readonly InferenceSession: {
+    create(model: Uint8Array, options: InferenceSession.SessionOptions): Promise<InferenceSession>;
+  };
   readonly env: { wasm: { numThreads?: number; wasmPaths?: unknown }; logLevel?: string };
 }
 
@@ -53,7 +55,8 @@ function unavailable(device: OnnxDevice, reason: string, cause?: unknown): Engin
 async function loadModule(device: OnnxDevice): Promise<OrtModule> {
   const node = isNode();
   if (node && device === "wasm") throw unavailable(device, "in Node the native runtime is used; ask for device cpu");
-  if (!node && device !== "wasm" && device !== "webgpu") throw unavailable(device, "browsers have webgpu and wasm only");
+  if (!node && device !== "wasm" && device !== "webgpu")
+    throw unavailable(device, "browsers have webgpu and wasm only");
   try {
     const loaded = node
       ? await import("onnxruntime-node")
@@ -64,9 +67,12 @@ async function loadModule(device: OnnxDevice): Promise<OrtModule> {
     return ("InferenceSession" in loaded ? loaded : (loaded as { default: unknown }).default) as unknown as OrtModule;
   } catch (error) {
     const name = node ? "onnxruntime-node" : "onnxruntime-web";
-    throw new EngineUnavailableError(`onnx:${device} cannot be had: ${name} cannot be loaded (${firstLine(error)}); npm install ${name}`, {
-      cause: error,
-    });
+    throw new EngineUnavailableError(
+      `onnx:${device} cannot be had: ${name} cannot be loaded (${firstLine(error)}); npm install ${name}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -81,7 +87,8 @@ export async function loadOnnxRuntime(device: OnnxDevice, options: OnnxRuntimeOp
   const ort = await loadModule(device);
   const node = isNode();
   if (!node) {
-    const threads = options.threads ?? (globalThis.crossOriginIsolated ? (globalThis.navigator?.hardwareConcurrency ?? 1) : 1);
+    const threads =
+      options.threads ?? (globalThis.crossOriginIsolated ? (globalThis.navigator?.hardwareConcurrency ?? 1) : 1);
     ort.env.wasm.numThreads = threads;
     if (options.wasmPaths !== undefined) ort.env.wasm.wasmPaths = options.wasmPaths;
   }
@@ -114,7 +121,9 @@ async function probe(runtime: OnnxRuntime): Promise<void> {
   const graph = new Graph();
   const x = graph.input("x", "float32", [2]);
   const y = binary(graph, "Add", x, x);
-  const session = await runtime.createSession(encodeOnnx({ inputs: [{ name: "x", value: x }], outputs: [{ name: "y", value: y }] }));
+  const session = await runtime.createSession(
+    encodeOnnx({ inputs: [{ name: "x", value: x }], outputs: [{ name: "y", value: y }] }),
+  );
   const results = await session.run({ x: new runtime.Tensor("float32", Float32Array.of(1, 2), [2]) });
   const sum = (await (results.y as OrtTensor).getData()) as Float32Array;
   await session.release();

@@ -29,7 +29,8 @@ export class RecordingBackend extends tf.KernelBackend {
 
   /** Records into `graph` until `end`. */
   begin(graph: Graph): void {
-    if (this.#graph) throw new Error("compile: a function is being traced already; a compiled function cannot call another");
+    if (this.#graph)
+      throw new Error("compile: a function is being traced already; a compiled function cannot call another");
     this.#graph = graph;
   }
 
@@ -79,7 +80,13 @@ export class RecordingBackend extends tf.KernelBackend {
     return dataId;
   }
 
-  override move(dataId: object, values: tf.backend_util.BackendValues, shape: number[], dtype: tf.DataType, references: number): void {
+  override move(
+    dataId: object,
+    values: tf.backend_util.BackendValues,
+    shape: number[],
+    dtype: tf.DataType,
+    references: number,
+  ): void {
     const type = elementType(dtype, "compile: a tensor captured by the function");
     this.#entries.set(dataId, { value: this.graph.constant(type, shape, values as Float32Array), references });
   }
@@ -90,7 +97,11 @@ export class RecordingBackend extends tf.KernelBackend {
     if (value && isConstant(value)) {
       const size = value.shape.reduce((n, dim) => n * dim, 1);
       const data = value.data ?? new Array<number>(size).fill(value.fill!);
-      return value.type === "float32" ? Float32Array.from(data) : value.type === "int32" ? Int32Array.from(data) : Uint8Array.from(data);
+      return value.type === "float32"
+        ? Float32Array.from(data)
+        : value.type === "int32"
+          ? Int32Array.from(data)
+          : Uint8Array.from(data);
     }
     throw new Error(
       "compile: a value cannot be read (dataSync, arraySync, print) while the function is traced, since nothing is computed yet; return the tensor and read it outside, or branch with tf.where",

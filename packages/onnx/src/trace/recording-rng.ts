@@ -9,7 +9,10 @@ export type RngStep =
   | { readonly stream: number; readonly label: string | number };
 
 /** Makes the input of the graph for a draw and returns the tensor that stands for it. */
-export type MakeInput = (request: Draw, shape: readonly number[]) => { readonly input: string; readonly tensor: Tensor };
+export type MakeInput = (
+  request: Draw,
+  shape: readonly number[],
+) => { readonly input: string; readonly tensor: Tensor };
 
 /** The Rng that a function gets while it is traced: draws become inputs of the graph. */
 export class RecordingRng extends Rng {
@@ -38,7 +41,9 @@ export class RecordingRng extends Rng {
   }
 
   override draw(): never {
-    throw new Error("Rng.draw: gives plain numbers, which a compiled function cannot use; call uniform, normal, ... for tensors");
+    throw new Error(
+      "Rng.draw: gives plain numbers, which a compiled function cannot use; call uniform, normal, ... for tensors",
+    );
   }
 
   override state(): RngState {
@@ -47,7 +52,11 @@ export class RecordingRng extends Rng {
 }
 
 /** Repeats the recorded steps on real streams; calls `feed` with the numbers of every draw. */
-export function replay(steps: readonly RngStep[], roots: readonly Rng[], feed: (input: string, values: Float32Array | Int32Array) => void): void {
+export function replay(
+  steps: readonly RngStep[],
+  roots: readonly Rng[],
+  feed: (input: string, values: Float32Array | Int32Array) => void,
+): void {
   // Streams are numbered as they were created: the arguments first, then every fork.
   const streams = [...roots];
   for (const step of steps) {

@@ -21,7 +21,8 @@ export function flattenArguments(args: readonly unknown[]): FlatArguments {
   let key = "";
   treeVisit(args, (leaf, path) => {
     if (leaf instanceof tf.Tensor) {
-      if (leaf.isDisposed) throw new Error(`a compiled function was called with a tensor that is disposed of (argument ${path})`);
+      if (leaf.isDisposed)
+        throw new Error(`a compiled function was called with a tensor that is disposed of (argument ${path})`);
       key += `${path}:${leaf.dtype}[${leaf.shape}];`;
       tensors.push(leaf);
       paths.push(path);
@@ -30,7 +31,13 @@ export function flattenArguments(args: readonly unknown[]): FlatArguments {
       const known = rngs.indexOf(leaf);
       key += `${path}:rng${known < 0 ? rngs.length : known};`;
       if (known < 0) rngs.push(leaf);
-    } else if (leaf === null || leaf === undefined || typeof leaf === "string" || typeof leaf === "number" || typeof leaf === "boolean") {
+    } else if (
+      leaf === null ||
+      leaf === undefined ||
+      typeof leaf === "string" ||
+      typeof leaf === "number" ||
+      typeof leaf === "boolean"
+    ) {
       key += `${path}=${typeof leaf === "string" ? JSON.stringify(leaf) : Object.is(leaf, -0) ? "-0" : leaf};`;
     } else {
       throw new Error(
@@ -58,7 +65,9 @@ export interface Traced {
   readonly draws: readonly Value[];
   readonly rngSteps: readonly RngStep[];
   readonly outputs: readonly Value[];
-  /** The result's structure: a tree with a `ResultLeaf` holder at every tensor. */
+  /** The tensors of the result, in order. */
+  readonly leaves: readonly ResultLeaf[];
+  /** The result's tree, with the tensors that `make` gives for its leaves. */
   rebuild(make: (leaf: ResultLeaf) => tf.Tensor): unknown;
 }
 
@@ -140,7 +149,7 @@ function record(fn: (...args: unknown[]) => unknown, args: readonly unknown[], g
     let i = 0;
     return treeMap(template, () => make(leaves[i++]!));
   };
-  return { graph, arguments: inputs, draws, rngSteps, outputs, rebuild };
+  return { graph, arguments: inputs, draws, rngSteps, outputs, leaves, rebuild };
 }
 
 /** Rebuilds a tree with every leaf, of whatever kind, replaced. */

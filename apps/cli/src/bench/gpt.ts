@@ -1,0 +1,118 @@
+import { adamw, decayMatrices, Rng, valueAndGrad } from "@genai/core";
+import { textWindows } from "@genai/datasets";
+import { createGpt, type GptParams, gptLoss } from "./gpt-model.ts";
+import type { BenchJob } from "./job.ts";
+import { runTrainingBench } from "./training-job.ts";
+
+interface Preset {
+  readonly name: string;
+  readonly summary: string;
+  readonly blockSize: number;
+  readonly batchSize: number;
+  readonly nLayer: number;
+  readonly nHead: number;
+  readonly nEmbd: number;
+  readonly steps: number;
+  readonly warmup: number;
+}
+
+const VOCAB_SIZE = 65; // tiny Shakespeare's characters
+
+/** Ids with the statistics of text: words of a small vocabulary in Zipf's frequencies, with a separator between them. */
+function drawIds(count: number, rng: Rng): Int32Array {
+  const integers = (size: number, low: number, high: number) =>
+    rng.draw({ kind: "integers", size, low, high }) as Int32Array;
+  const words = Array.from({ length: 500 }, () => integers(integers(1, 2, 9)[0]!, 1, VOCAB_SIZE));
+  const cumulative: number[] = [];
+  for (let i = 0; i < words.length; i++) cumulative.push((cumulative[i - 1] ?? 0) + 1 / (i + 1));
+  const total = cumulative.at(-1)!;
+  const ids = new Int32Array(count);
+  for (let at = 0; at < count; ) {
+    for (const u of rng.draw({ kind: "uniform", size: 1000, low: 0, high: total })) {
+      const word = words[cumulative.findIndex((c) => c > u)] ?? words[0]!;
+      ids.set(word.subarray(0, Math.max(0, count - at)), at);
+      at += word.length + 1;
+      if (at >= count) break;
+    }
+  }
+  return ids;
+}
+
+function gptJob(preset: Preset): BenchJob {
+  const { name, summary, blockSize, batchSize, nLayer, nHead, nEmbd } = preset;
+  return {
+    name,
+    summary,
+    async run(engine, request) {
+      const rng = new Rng(request.seed);
+      const model = createGpt({ vocabSize: VOCAB_SIZE, blockSize, nLayer, nHead, nEmbd }, rng);
+      const optimizer = adamw({
+        learningRate: 1e-3,
+        betas: [0.9, 0.99],
+        weightDecay: 0.1,
+        decayMask: decayMatrices,
+        maxGradNorm: 1,
+      });
+      const data = textWindows(drawIds(400_000, rng), { batchSize, blockSize, rng: rng.fork("windows") });
+      type State = { params: GptParams; opt: ReturnType<typeof optimizer.init> };
+      type Batch = NonNullable<Awaited<ReturnType<typeof data.next>>["value"]>;
+      return runTrainingBench(
+        engine,
+        {
+          name: `gpt_train_${name.slice("gpt_".length)}`,
+          unit: "tokens",
+          perStep: batchSize * blockSize,
+          steps: preset.steps,
+          warmup: preset.warmup,
+          state: { params: model.params, opt: optimizer.init(model.params) } satisfies State,
+          step: function gptStep(state: State, batch: Batch) {
+            const { loss, grads } = valueAndGrad(
+              (params) => gptLoss({ config: model.config, params }, batch.tokens, batch.targets),
+              state.params,
+            );
+            const { params, state: opt } = optimizer.update(grads, state.opt, state.params);
+            return { state: { params, opt }, loss };
+          },
+          nextBatch: async () => (await data.next()).value!,
+          rng,
+          config: {
+            block: blockSize,
+            batch: batchSize,
+            n_layer: nLayer,
+            n_head: nHead,
+            n_embd: nEmbd,
+            vocab: VOCAB_SIZE,
+            seed: request.seed,
+          },
+        },
+        request,
+      );
+    },
+  };
+}
+
+/** nanoGPT's configuration for a laptop's processor. */
+export const gptCpu = gptJob({
+  name: "gpt_cpu",
+  summary: "training step of a character GPT, 4 layers, 128 wide, T 64, batch 12",
+  blockSize: 64,
+  batchSize: 12,
+  nLayer: 4,
+  nHead: 4,
+  nEmbd: 128,
+  steps: 40,
+  warmup: 5,
+});
+
+/** nanoGPT's "baby GPT" with a batch that fits a laptop. */
+export const gptBaby = gptJob({
+  name: "gpt_baby",
+  summary: "training step of a character GPT, 6 layers, 384 wide, T 256, batch 8",
+  blockSize: 256,
+  batchSize: 8,
+  nLayer: 6,
+  nHead: 6,
+  nEmbd: 384,
+  steps: 4,
+  warmup: 1,
+});

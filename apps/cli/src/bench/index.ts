@@ -1,0 +1,7 @@
+import { gemm } from "./gemm.ts";
+import { gptBaby, gptCpu } from "./gpt.ts";
+import type { BenchJob } from "./job.ts";
+import { vae } from "./vae.ts";
+
+/** Every benchmark. To add one: a file beside this one and its name here. */
+export const benchJobs: readonly BenchJob[] = [gemm, vae, gptCpu, gptBaby];

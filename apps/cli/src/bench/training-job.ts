@@ -1,0 +1,56 @@
+import { countParams, type Engine, type Rng, replaceState, treeDispose } from "@genai/core";
+import type * as tf from "@tensorflow/tfjs";
+import type { BenchRequest } from "./job.ts";
+import { type BenchResult, stepReport, timeSteps } from "./measure.ts";
+
+export interface TrainingBench<S, B> {
+  readonly name: string;
+  /** What one step processes, and how many of them. */
+  readonly unit: "samples" | "tokens";
+  readonly perStep: number;
+  readonly steps: number;
+  readonly warmup: number;
+  readonly state: S & { readonly params: unknown };
+  readonly step: (state: S, batch: B, rng: Rng) => { state: S; loss: tf.Scalar };
+  readonly nextBatch: () => B | Promise<B>;
+  readonly rng: Rng;
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Times whole training steps: making the batch, the compiled step, reading the loss and freeing the old state. The first
+ * call, which traces and compiles, is reported apart.
+ */
+export async function runTrainingBench<S, B>(
+  engine: Engine,
+  job: TrainingBench<S, B>,
+  request: BenchRequest,
+): Promise<BenchResult> {
+  const params = countParams(job.state.params);
+  const compiled = engine.compile(job.step);
+  let state: S = job.state;
+  const step = async () => {
+    const batch = await job.nextBatch();
+    const next = await compiled(state, batch, job.rng);
+    const [loss] = await next.loss.data();
+    treeDispose([batch, next.loss]);
+    state = replaceState(state, next.state);
+    return loss!;
+  };
+  const start = performance.now();
+  const first = await step();
+  const compileMs = performance.now() - start;
+  const counts = { steps: request.steps ?? job.steps, warmup: (request.warmup ?? job.warmup) - 1 };
+  const times = await timeSteps(step, counts);
+  treeDispose(state);
+  compiled.dispose();
+  return {
+    bench: job.name,
+    engine: engine.name,
+    threads: request.threads,
+    ...stepReport({ ...times, losses: [first, ...times.losses] }, job.perStep, job.unit),
+    first_step_ms: Math.round(compileMs),
+    params,
+    config: job.config,
+  };
+}
