@@ -16,7 +16,6 @@ import {
 } from "./training-state.ts";
 
 type Metrics = Record<string, number>;
-type Awaitable<T> = T | Promise<T>;
 
 /** What a training step returns: the next state, and scalars to report, `loss` among them. */
 export interface StepResult<S extends Tree> {
@@ -54,7 +53,7 @@ export interface FitOptions<S extends Tree, B extends Tree> {
   /** Scalars of the state, by path, that are set before each step; called with the number of steps done, 0 at first. */
   readonly schedules?: ScalarSchedules;
   /** Measures the state on other data: every `evaluateEvery` steps and at the end. Its stream is the same each time. */
-  readonly evaluate?: (state: S, at: { readonly step: number; readonly rng: Rng }) => Awaitable<Metrics>;
+  readonly evaluate?: (state: S, at: { readonly step: number; readonly rng: Rng }) => Metrics | Promise<Metrics>;
   readonly evaluateEvery?: number;
   /** Where to keep checkpoints: every `checkpointEvery` steps, at the end, and when the signal fires. */
   readonly checkpoints?: CheckpointStore;
@@ -65,13 +64,13 @@ export interface FitOptions<S extends Tree, B extends Tree> {
   readonly meta?: unknown;
   /** Reads metrics, checks them and calls `onStep` at every n-th step. Default 1; more spares GPUs the wait. */
   readonly readMetricsEvery?: number;
-  readonly onStep?: (progress: FitProgress<S>) => Awaitable<void>;
-  readonly onEvaluate?: (at: { readonly step: number; readonly metrics: Readonly<Metrics> }) => Awaitable<void>;
-  readonly onCheckpoint?: (info: CheckpointInfo) => Awaitable<void>;
+  readonly onStep?: (progress: FitProgress<S>) => unknown;
+  readonly onEvaluate?: (at: { readonly step: number; readonly metrics: Readonly<Metrics> }) => unknown;
+  readonly onCheckpoint?: (info: CheckpointInfo) => unknown;
   /** Called when training goes on from a checkpoint, with the newer ones that could not be read. */
   readonly onResume?: (
     info: CheckpointInfo & { readonly skipped: readonly SkippedCheckpoint[]; readonly meta: unknown },
-  ) => Awaitable<void>;
+  ) => unknown;
   /** Stops training between two steps; the result then says `stopped: "aborted"`. */
   readonly signal?: AbortSignal;
 }
