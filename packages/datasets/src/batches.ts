@@ -1,6 +1,5 @@
-import { Rng, type RngState } from "@genai/core";
+import { type BatchStream, Rng, type RngState } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import type { BatchStream } from "./batch-stream.ts";
 import { type ArraySet, type Column, type ColumnView, columnsOf } from "./dataset.ts";
 
 /** The tensors of one batch: one for every typed array of the set. B examples along the first axis. */
@@ -66,7 +65,7 @@ export function batches<D extends ArraySet, T = BatchOf<D>>(
 }
 
 /** The stream made by `batches`. */
-export class EpochStream<T> implements BatchStream<T> {
+export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, undefined> {
   /** Examples in the set. */
   readonly count: number;
   readonly batchSize: number;

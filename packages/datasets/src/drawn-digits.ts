@@ -158,10 +158,14 @@ class Pen {
     const rate = uniform(0.1, 0.35);
     const shrink = 1 - (1.6 * base) / (20 * scale);
     let [mass, sumX, sumY] = [0, 0, 0];
+    let [right, bottom, widest] = [0, 0, 0];
     for (let i = 0; i < n; i++) {
       this.#radius[i] = base * (1 + swell * Math.sin(rate * i + phase));
       this.#x[i] = this.#x[i]! * shrink;
       this.#y[i] = this.#y[i]! * shrink;
+      right = Math.max(right, this.#x[i]!);
+      bottom = Math.max(bottom, this.#y[i]!);
+      widest = Math.max(widest, this.#radius[i]!);
       if (i === 0 || this.#last[i - 1] === 1) continue;
       const length = Math.hypot(this.#x[i]! - this.#x[i - 1]!, this.#y[i]! - this.#y[i - 1]!) * this.#radius[i]!;
       mass += length;
@@ -170,8 +174,11 @@ class Pen {
     }
     // MNIST centres to whole pixels, which leaves up to half a pixel.
     const middle = this.#size / 2;
-    const dx = middle - sumX / mass + uniform(-0.5, 0.5) * scale;
-    const dy = middle - sumY / mass + uniform(-0.5, 0.5) * scale;
+    // A heavy side must not push the other one out of the frame.
+    const reach = widest + 0.6 + 0.5;
+    const within = (shift: number, far: number) => Math.max(reach, Math.min(this.#size - reach - far, shift));
+    const dx = within(middle - sumX / mass + uniform(-0.5, 0.5) * scale, right);
+    const dy = within(middle - sumY / mass + uniform(-0.5, 0.5) * scale, bottom);
     for (let i = 0; i < n; i++) {
       this.#x[i] = this.#x[i]! + dx;
       this.#y[i] = this.#y[i]! + dy;

@@ -1,4 +1,4 @@
-export type { BatchStream } from "./batch-stream.ts";
+export type { BatchStream } from "@genai/core";
 export { type BatchesOptions, type BatchOf, batches, EpochStream } from "./batches.ts";
 export { ChecksumError, DataUnavailableError } from "./data-errors.ts";
 export {

@@ -1,6 +1,5 @@
-import { Rng, type RngState } from "@genai/core";
+import { type BatchStream, Rng, type RngState } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import type { BatchStream } from "./batch-stream.ts";
 
 export interface TextWindowsOptions {
   readonly batchSize: number;
@@ -19,7 +18,7 @@ export interface TextBatch {
 }
 
 /** An endless stream of random windows. */
-export interface TextWindowStream extends BatchStream<TextBatch> {
+export interface TextWindowStream extends BatchStream<TextBatch>, AsyncIterable<TextBatch> {
   return(): Promise<IteratorResult<TextBatch, undefined>>;
 }
 
