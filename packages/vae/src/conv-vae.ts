@@ -6,6 +6,8 @@ import {
   createConv2d,
   createConvTranspose2d,
   createLinear,
+  type Initialiser,
+  kaimingUniform,
   klStandardNormal,
   type LinearParams,
   linear,
@@ -60,7 +62,8 @@ export interface ConvVae {
 }
 
 /**
- * Creates a convolutional VAE. Weights start as PyTorch's do, uniform within 1 / sqrt(fan in); biases start at zero.
+ * Creates a convolutional VAE. Weights before a relu start with He's variance, 2 / fan in, and biases at zero: with
+ * PyTorch's smaller default the decoder ignores z for the first few hundred steps.
  *
  * @throws if a size is no positive integer, or if the decoder's kernel cannot give back a size that the encoder halved.
  */
@@ -71,18 +74,21 @@ export function createConvVae(config: ConvVaeConfig, rng: Rng): ConvVae {
   const flat = hiddenChannels.at(-1)! * h * w;
   const features = denseDim ?? flat;
   const widths = [channels, ...hiddenChannels];
+  const forRelu = { init: kaimingUniform() };
   const params: ConvVaeParams = {
     encoder: {
-      conv: hiddenChannels.map((out, i) => createConv2d(widths[i]!, out, rng, { kernel: encoderKernel })),
-      ...(denseDim === null ? {} : { dense: createLinear(flat, denseDim, rng) }),
+      conv: hiddenChannels.map((out, i) => createConv2d(widths[i]!, out, rng, { kernel: encoderKernel, ...forRelu })),
+      ...(denseDim === null ? {} : { dense: createLinear(flat, denseDim, rng, forRelu) }),
       mu: createLinear(features, latentDim, rng),
       logvar: createLinear(features, latentDim, rng),
     },
     decoder: {
-      ...(denseDim === null ? {} : { dense: createLinear(latentDim, denseDim, rng) }),
-      project: createLinear(denseDim ?? latentDim, flat, rng),
+      ...(denseDim === null ? {} : { dense: createLinear(latentDim, denseDim, rng, forRelu) }),
+      project: createLinear(denseDim ?? latentDim, flat, rng, forRelu),
       conv: hiddenChannels
-        .map((from, i) => createConvTranspose2d(from, widths[i]!, rng, { kernel: decoderKernel }))
+        .map((from, i) =>
+          createConvTranspose2d(from, widths[i]!, rng, { kernel: decoderKernel, init: transposedUniform }),
+        )
         .reverse(),
     },
   };
@@ -266,6 +272,13 @@ function slerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor): tf.Tensor {
   const weight = (u: tf.Tensor) => tf.where(usable, tf.sin(angle.mul(u)).div(divisor), u); // [B, steps, 1]
   return a.mul(weight(tf.sub(1, t))).add(b.mul(weight(t)));
 }
+
+/** He's uniform initialisation of [in, out, k, k] at stride 2, where in * k * k / 4 weights meet in an output pixel. */
+const transposedUniform: Initialiser = (shape, rng) => {
+  const [inChannels, , kh, kw] = shape as [number, number, number, number];
+  const bound = Math.sqrt(6 / ((inChannels * kh * kw) / 4));
+  return rng.uniform(shape, -bound, bound);
+};
 
 const paddingOf = (kernel: number) => Math.floor((kernel - 1) / 2);
 const convolvedSize = (n: number, kernel: number) => Math.floor((n + 2 * paddingOf(kernel) - kernel) / 2) + 1;
