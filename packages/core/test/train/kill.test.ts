@@ -8,8 +8,8 @@ import { openSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { Rng } from "../../src/rng.ts";
 import { bundleForNode } from "./bundle-for-node.ts";
 
-// GENAI_KILL_ENGINES=onnx:cpu,tfjs:wasm runs the same test on other engines.
-const engines = (process.env.GENAI_KILL_ENGINES ?? "tfjs:cpu").split(",");
+// GENAI_KILL_ENGINES=onnx:webgpu,tfjs:wasm runs the same test on other engines.
+const engines = (process.env.GENAI_KILL_ENGINES ?? "tfjs:cpu,onnx:cpu").split(",");
 const STEPS = 300;
 const EVERY = 3;
 
@@ -78,10 +78,10 @@ test.each(engines)(
     const folder = join(work, `${engine.replace(":", "-")}-broken`);
     // Another seed each time: over many runs the kills fall everywhere, in the middle of a write too.
     const rng = new Rng(Date.now());
-    const delays = rng.draw({ kind: "uniform", size: 4, low: 0, high: 12 });
+    const delays = rng.draw({ kind: "uniform", size: 3, low: 0, high: 12 });
     let kills = 0;
     for (const [i, delayMs] of delays.entries()) {
-      const events = await run(engine, folder, { afterStep: 30 + 60 * i, delayMs });
+      const events = await run(engine, folder, { afterStep: 30 + 90 * i, delayMs });
       if (events.killed) kills += 1;
       // Whatever stands under its final name is whole.
       const files = readdirSync(folder).filter((file) => !file.startsWith("."));
