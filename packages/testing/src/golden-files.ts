@@ -58,7 +58,7 @@ async function goldenFolder(): Promise<string> {
 async function readGolden(name: string): Promise<Uint8Array> {
   const { readFile } = await import("node:fs/promises");
   const { join } = await import("node:path");
-  return readFile(join(await goldenFolder(), name));
+  return new Uint8Array(await readFile(join(await goldenFolder(), name)));
 }
 
 /** Reads `NAME.json`. */
