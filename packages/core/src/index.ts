@@ -38,6 +38,7 @@ export {
 } from "./checkpoint/sharded-safetensors.ts";
 export { installCompat } from "./compat/install-compat.ts";
 export { type CreateEngineOptions, createEngine, DEVICES, type Runtime } from "./engine/create-engine.ts";
+export { describeEngines, type EngineDescription } from "./engine/describe-engines.ts";
 export { createEagerEngine } from "./engine/eager-engine.ts";
 export type { Compiled, Device, Engine } from "./engine/engine.ts";
 export { type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";

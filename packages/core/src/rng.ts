@@ -1,4 +1,5 @@
 import { type Tensor, type Tensor1D, tensor } from "@tensorflow/tfjs";
+import { silenceTfjsBanner } from "./engine/tfjs-banner.ts";
 
 // Philox4x32-10: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Counter-based: the n-th
 // block of numbers is a pure function of (key, n), so a stream is saved, copied and split by copying a few integers.
@@ -190,6 +191,7 @@ export class Rng {
   /** Turns a draw into a tensor. Overridden while a function is traced, to make the draw an input of the graph. */
   protected drawTensor(request: Draw, shape: readonly number[]): Tensor {
     const values = this.draw(request);
+    silenceTfjsBanner(); // Models are often made before an engine is.
     return tensor(values, shape as number[], values instanceof Int32Array ? "int32" : "float32");
   }
 

@@ -1,6 +1,7 @@
 import { EngineUnavailableError } from "../errors.ts";
 import { createEagerEngine } from "./eager-engine.ts";
 import type { Device, Engine } from "./engine.ts";
+import { mayHaveNvidiaDriver } from "./nvidia-driver.ts";
 import { isNode, messageOf, TFJS_BACKENDS, type TfjsBackend } from "./tfjs-backends.ts";
 
 export const DEVICES = ["auto", "cpu", "wasm", "webgl", "webgpu", "cuda", "coreml", "dml"] as const satisfies Device[];
@@ -17,6 +18,10 @@ export interface CreateEngineOptions {
   readonly runtime?: Runtime;
   /** In browsers: where tfjs' .wasm files are; a folder's URL ending in "/", or a URL for each file name. */
   readonly wasmPaths?: string | Record<string, string>;
+  /** In browsers: where onnxruntime-web's .wasm files are, in the same two forms. */
+  readonly onnxWasmPaths?: string | Record<string, string>;
+  /** Threads of one operator on onnx:cpu and onnx:wasm; default all cores. */
+  readonly threads?: number;
   /** In Node: Dawn's own switches for `tfjs:webgpu`, such as `["adapter=SwiftShader"]`. */
   readonly dawnOptions?: readonly string[];
 }
@@ -50,7 +55,7 @@ export async function createEngine(wanted: CreateEngineOptions | string = {}): P
 /** Creates the engine of that full name and no other. */
 export async function createNamed(name: string, options: CreateEngineOptions = {}): Promise<Engine> {
   const [runtime, device] = name.split(":") as [Runtime, string];
-  if (runtime === "onnx") return createOnnx(device);
+  if (runtime === "onnx") return createOnnx(device, options);
   const cuda = options.device === "cuda";
   const { wasmPaths, dawnOptions } = options;
   const engine = await createEagerEngine(device as TfjsBackend, {
@@ -67,10 +72,17 @@ export async function createNamed(name: string, options: CreateEngineOptions = {
 }
 
 interface OnnxModule {
-  createOnnxEngine?: (options: { device: string }) => Promise<Engine>;
+  createOnnxEngine?: (options: {
+    device: string;
+    threads?: number;
+    wasmPaths?: string | Record<string, string>;
+  }) => Promise<Engine>;
 }
 
-async function createOnnx(device: string): Promise<Engine> {
+async function createOnnx(device: string, { threads, onnxWasmPaths }: CreateEngineOptions): Promise<Engine> {
+  if (device === "cuda" && !(await mayHaveNvidiaDriver())) {
+    throw new EngineUnavailableError("onnx:cuda cannot be had: no NVIDIA driver is running on this machine");
+  }
   let onnx: OnnxModule;
   try {
     // The specifier stays a literal in the emitted code, so that bundlers see the optional peer; the cast keeps the type
@@ -87,7 +99,11 @@ async function createOnnx(device: string): Promise<Engine> {
       "@genai/onnx has no createOnnxEngine; install the version that belongs to @genai/core",
     );
   }
-  return onnx.createOnnxEngine({ device });
+  return onnx.createOnnxEngine({
+    device,
+    ...(threads === undefined ? {} : { threads }),
+    ...(onnxWasmPaths === undefined ? {} : { wasmPaths: onnxWasmPaths }),
+  });
 }
 
 /** Full names of the engines to try for a device, best first. */
@@ -150,17 +166,19 @@ export function shortReason(name: string, error: unknown): string {
 }
 
 function unavailable(device: string, failures: readonly { name: string; reason: string }[]): string {
-  const [first, ...others] = failures;
-  const tried =
-    others.length === 0 ? first?.reason : failures.map(({ name, reason }) => `${name}: ${reason}`).join("; ");
   if (device === "cuda") {
     if (!isNode()) return "createEngine: cuda cannot be had in a browser; use device webgpu, or run in Node";
+    // Both ways in one sentence; the advice in each engine's own reason would say half of it twice.
+    const reasons = failures.map(({ name, reason }) => `${name}: ${reason.split("; ")[0]}`).join("; ");
     return (
-      `createEngine: cuda cannot be had here (${tried}); install either ONNX Runtime's CUDA 12 provider ` +
-      "(npm install @genai/onnx onnxruntime-node, then node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12, " +
+      `createEngine: cuda cannot be had here (${reasons}); install either ONNX Runtime's CUDA 12 provider (npm install ` +
+      "@genai/onnx onnxruntime-node, then node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12, " +
       "with CUDA 12 and cuDNN 9 on Linux x64) or tfjs-node-gpu (npm install @tensorflow/tfjs-node-gpu@4.22.0, with CUDA 11.2 and cuDNN 8.1)"
     );
   }
+  const [first, ...others] = failures;
+  const tried =
+    others.length === 0 ? first?.reason : failures.map(({ name, reason }) => `${name}: ${reason}`).join("; ");
   if (failures.length === 0)
     return `createEngine: no engine computes on ${device} ${isNode() ? "in Node" : "in a browser"}`;
   return `createEngine: ${device} cannot be had here: ${tried}`;
