@@ -92,6 +92,6 @@ export async function exportOnnx<A extends readonly unknown[]>(
 function expectNames(option: string, names: readonly string[], count: number, what: string): void {
   if (names.length !== count)
     throw new Error(`encodeOnnxModel: ${option} has ${names.length} names; expected ${count}, the ${what}`);
-  const empty = names.findIndex((name) => name === "");
+  const empty = names.indexOf("");
   if (empty >= 0) throw new Error(`encodeOnnxModel: ${option}[${empty}] is empty; expected a name`);
 }

@@ -9,7 +9,9 @@ const reduction =
   ({ graph: g, inputs: { x }, attrs }) => {
     const number = x!.type === "bool" ? cast(g, x!, "int32") : x!;
     const input = op === "ReduceMean" ? cast(g, number, "float32") : number;
-    return reduce(g, op, input, normaliseAxes(attrs.axis, input.shape.length), attrs.keepDims ?? false);
+    // Max alone calls its axes reductionIndices.
+    const axes = normaliseAxes(attrs.axis ?? attrs.reductionIndices, input.shape.length);
+    return reduce(g, op, input, axes, attrs.keepDims ?? false);
   };
 
 /** `all` is the minimum of 0/1 values, `any` the maximum. */

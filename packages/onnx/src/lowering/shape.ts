@@ -61,7 +61,7 @@ const stridedSlice: Lowering = ({ graph: g, inputs: { x }, attrs }) => {
     a.newAxisMask,
     a.shrinkAxisMask,
   );
-  const { begin, end, strides, finalShape, finalShapeSparse } = info;
+  const { begin, end, strides, finalShape } = info;
   if (sizeOf(finalShape) === 0) return g.filled(x!.type, finalShape, 0);
   const axes = x!.shape.map((_, i) => i);
   // A negative stride that runs past the first element ends "before 0", which ONNX writes as a large negative number.
@@ -73,7 +73,6 @@ const stridedSlice: Lowering = ({ graph: g, inputs: { x }, attrs }) => {
     x!.type,
     shape,
   );
-  void finalShapeSparse;
   return reshape(g, picked, finalShape);
 };
 
@@ -135,9 +134,16 @@ const batchToSpace: Lowering = ({ graph: g, inputs: { x }, attrs }) => {
   const reshaped = backend_util.getReshaped([...x!.shape], blockShape, prod);
   const permuted = backend_util.getPermuted(reshaped.length, blockShape.length);
   const full = backend_util.getReshapedPermuted([...x!.shape], blockShape, prod);
+  // tfjs gives the coordinates of the blocked axes only.
   const begin = backend_util.getSliceBeginCoords(crops, blockShape.length);
   const size = backend_util.getSliceSize(full, crops, blockShape.length);
-  return slice(g, shuffle(g, x!, reshaped, permuted, full), begin, size);
+  const uncropped = full.slice(begin.length);
+  return slice(
+    g,
+    shuffle(g, x!, reshaped, permuted, full),
+    [...begin, ...uncropped.map(() => 0)],
+    [...size, ...uncropped],
+  );
 };
 
 const spaceToBatch: Lowering = ({ graph: g, inputs: { x }, attrs }) => {

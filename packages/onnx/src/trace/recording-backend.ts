@@ -182,7 +182,9 @@ export function recordingBackend(): RecordingBackend {
 
 /** What tfjs throws for a kernel that has no lowering, said so that it helps. */
 export function explainMissingKernel(error: unknown): unknown {
-  const match = error instanceof Error && /registered kernel '(\w+)' for backend 'genai-recording'/.exec(error.message);
+  // tfjs words it in two ways: "Cannot find registered kernel 'X' for backend ..." and "Kernel 'X' not registered for ...".
+  const match =
+    error instanceof Error && /kernel '(\w+)'(?: not registered)? for backend 'genai-recording'/i.exec(error.message);
   if (!match) return error;
   return new Error(
     `compile: the tfjs kernel '${match[1]}' has no ONNX lowering; write it in the operations that @genai/onnx's README lists, or run the function on a tfjs engine`,
