@@ -38,7 +38,7 @@ export async function browserCacheSlot(file: DataFile): Promise<CacheSlot> {
           return { bytes, from: "download" };
         } catch (error) {
           if (!(error instanceof TransferError) && !isDamage(error)) throw error;
-          failures.push(`${url}: ${error.message}`);
+          failures.push(error instanceof TransferError ? `${url}: ${error.message}` : error.message);
           last = error;
         }
       }

@@ -87,7 +87,7 @@ export async function resolveFile(file: DataFile, options: ResolveOptions = {}):
   }
   throwIfAborted(caller, options.signal);
 
-  const looked = dataDir === undefined ? "no GENAI_DATA_DIR" : `not in ${dataDir}`;
+  const looked = dataDir !== undefined ? `not in ${dataDir}, ` : isNode() ? "no GENAI_DATA_DIR, " : "";
   const state = cached === undefined ? "not in the cache" : "damaged in the cache";
   try {
     const { bytes, from } = await cache.download(verify, options);
@@ -95,7 +95,7 @@ export async function resolveFile(file: DataFile, options: ResolveOptions = {}):
   } catch (error) {
     if (!(error instanceof DataUnavailableError)) throw error;
     throw new DataUnavailableError(
-      `${caller}: ${file.path} cannot be had: ${looked}, ${state}, and the download failed (${error.message})`,
+      `${caller}: ${file.path} cannot be had: ${looked}${state}, and the download failed (${error.message})`,
       { cause: error.cause ?? error },
     );
   }

@@ -75,7 +75,7 @@ export async function diskCacheSlot(file: DataFile, cacheDir: string | undefined
                 return { bytes: await fetchFrom(url, verify, options), from: "download" as const };
               } catch (error) {
                 if (!(error instanceof TransferError) && !isDamage(error)) throw error;
-                failures.push(`${url}: ${error.message}`);
+                failures.push(error instanceof TransferError ? `${url}: ${error.message}` : error.message);
                 last = error;
               }
             }
