@@ -23,6 +23,8 @@ export function program(overrides: Options = {}): Options {
     platform: "node",
     target: "node20",
     dts: false,
+    // In place of a "#!" line in the source: two of them would be a syntax error.
+    banner: { js: "#!/usr/bin/env node" },
     splitting: true,
     ...overrides,
   });
