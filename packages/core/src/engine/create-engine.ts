@@ -20,7 +20,7 @@ export interface CreateEngineOptions {
   readonly wasmPaths?: string | Record<string, string>;
   /** In browsers: where onnxruntime-web's .wasm files are, in the same two forms. */
   readonly onnxWasmPaths?: string | Record<string, string>;
-  /** Threads of one operator on onnx:cpu and onnx:wasm; default all cores. */
+  /** Threads of one operator on onnx:cpu, and of onnx:wasm and tfjs:wasm in browsers; default all cores. */
   readonly threads?: number;
   /** In Node: Dawn's own switches for `tfjs:webgpu`, such as `["adapter=SwiftShader"]`. */
   readonly dawnOptions?: readonly string[];
@@ -30,13 +30,16 @@ export interface CreateEngineOptions {
  * Creates the best engine that works here.
  *
  * `createEngine()` and `createEngine({ device })` try engines from the fastest to the slowest; a full name such as
- * `createEngine("tfjs:wasm")` or `createEngine("onnx:cpu")` takes that one or throws. In Node, compiled engines come
+ * `createEngine("tfjs:wasm", { wasmPaths })` takes that one or throws. In Node, compiled engines come
  * first and `auto` prefers an NVIDIA GPU; in browsers, WebGPU comes before WebAssembly, WebGL and plain JavaScript.
  *
  * @throws EngineUnavailableError, saying in one sentence what is missing and what to install
  */
-export async function createEngine(wanted: CreateEngineOptions | string = {}): Promise<Engine> {
-  const options = typeof wanted === "string" ? {} : wanted;
+export async function createEngine(
+  wanted: CreateEngineOptions | string = {},
+  more: Omit<CreateEngineOptions, "device" | "runtime"> = {},
+): Promise<Engine> {
+  const options: CreateEngineOptions = typeof wanted === "string" ? more : { ...wanted, ...more };
   const names =
     typeof wanted === "string" ? [parseName(wanted)] : candidates(options.device ?? "auto", options.runtime);
   const failures: { name: string; reason: string; cause: unknown }[] = [];
@@ -57,10 +60,11 @@ export async function createNamed(name: string, options: CreateEngineOptions = {
   const [runtime, device] = name.split(":") as [Runtime, string];
   if (runtime === "onnx") return createOnnx(device, options);
   const cuda = options.device === "cuda";
-  const { wasmPaths, dawnOptions } = options;
+  const { wasmPaths, dawnOptions, threads } = options;
   const engine = await createEagerEngine(device as TfjsBackend, {
     ...(wasmPaths === undefined ? {} : { wasmPaths }),
     ...(dawnOptions === undefined ? {} : { dawnOptions }),
+    ...(threads === undefined ? {} : { threads }),
     tfjsNode: cuda ? "gpu" : options.device === "cpu" ? "cpu" : "auto",
   });
   if (cuda && !(await usesGpu())) {

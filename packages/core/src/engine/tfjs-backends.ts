@@ -10,6 +10,8 @@ export type TfjsBackend = (typeof TFJS_BACKENDS)[number];
 export interface LoadBackendOptions extends DawnOptions {
   /** Where the browser finds tfjs' .wasm files: a folder's URL ending in "/", or a URL for each file name. */
   readonly wasmPaths?: string | Record<string, string>;
+  /** Threads of the wasm backend in browsers; default all cores, at most 8. Needs a cross-origin isolated page. */
+  readonly threads?: number;
   /** Which build of tfjs-node `tensorflow` means; `auto` takes the GPU build when it is installed. */
   readonly tfjsNode?: "auto" | "cpu" | "gpu";
 }
@@ -46,6 +48,9 @@ async function register(name: TfjsBackend, options: LoadBackendOptions): Promise
   if (name === "wasm") {
     const wasm = await importOptional("@tensorflow/tfjs-backend-wasm", () => import("@tensorflow/tfjs-backend-wasm"));
     if (options.wasmPaths !== undefined) wasm.setWasmPaths(options.wasmPaths);
+    // An upper bound: tfjs takes fewer where it sees fewer cores (one of two, in Chromium).
+    const cores = isNode() ? 1 : (globalThis.navigator?.hardwareConcurrency ?? 1);
+    wasm.setThreadsCount(options.threads ?? Math.min(cores, 8));
   } else if (name === "webgpu") {
     if (isNode()) await provideDawn(options);
     await importOptional("@tensorflow/tfjs-backend-webgpu", () => import("@tensorflow/tfjs-backend-webgpu"));
