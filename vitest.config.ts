@@ -44,7 +44,13 @@ export default defineConfig({
         },
         // Named here so that vite bundles them before the first test instead of reloading the page in the middle of it.
         optimizeDeps: {
-          include: ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm", "@tensorflow/tfjs-backend-webgpu"],
+          include: [
+            "@tensorflow/tfjs",
+            "@tensorflow/tfjs-backend-wasm",
+            "@tensorflow/tfjs-backend-webgpu",
+            "@genai/datasets > env-paths",
+            "@genai/onnx > pbf",
+          ],
           // Finds its .wasm files beside its own modules, so they must stay where they are.
           exclude: ["onnxruntime-web"],
         },

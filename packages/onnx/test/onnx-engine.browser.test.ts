@@ -1,0 +1,62 @@
+import { type Engine, layerNorm, linear, Rng, treeDispose, valueAndGrad } from "@genai/core";
+import { createOnnxEngine } from "@genai/onnx";
+import * as tf from "@tensorflow/tfjs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+// The same engine on onnxruntime-web, in a real Chromium: WebAssembly with threads, and WebGPU by SwiftShader.
+
+describe.each(["wasm", "webgpu"] as const)("onnx:%s in the browser", (device) => {
+  let engine: Engine;
+  beforeAll(async () => {
+    await tf.setBackend("cpu");
+    engine = await createOnnxEngine({ device });
+  });
+  afterAll(() => engine.dispose());
+
+  it("computes values and gradients as eager tfjs does", async () => {
+    const rng = new Rng(1);
+    const params = {
+      fc: { weight: rng.normal([4, 3]), bias: rng.normal([4]) },
+      ln: { weight: rng.normal([4]), bias: rng.normal([4]) },
+    };
+    const x = rng.normal([5, 3]);
+    const f = (p: typeof params, input: tf.Tensor) =>
+      valueAndGrad((q) => tf.mean(tf.square(tf.tanh(layerNorm(q.ln, linear(q.fc, input))))) as tf.Scalar, p);
+    const want = tf.tidy(() => f(params, x));
+    const got = await engine.compile(f)(params, x);
+    expect((await got.loss.data())[0]).toBeCloseTo((await want.loss.data())[0]!, 5);
+    const [a, b] = [await got.grads.fc.weight.data(), await want.grads.fc.weight.data()];
+    a.forEach((v, i) => {
+      expect(v).toBeCloseTo(b[i]!, 4);
+    });
+    treeDispose([got, want, params, x]);
+  });
+
+  it("passes results back, hands arguments through, and frees everything", async () => {
+    const step = engine.compile((s: { n: tf.Tensor; kept: tf.Tensor }) => ({ n: tf.mul(s.n, 2), kept: s.kept }));
+    let state = { n: tf.tensor([1, 2]), kept: tf.tensor([5]) };
+    const before = tf.memory().numTensors;
+    for (let i = 0; i < 4; i++) {
+      const next = await step(state);
+      treeDispose(state);
+      state = next;
+    }
+    expect(Array.from(await state.n.data())).toEqual([16, 32]);
+    expect(Array.from(await state.kept.data())).toEqual([5]);
+    expect(tf.memory().numTensors).toBe(before);
+    treeDispose(state);
+  });
+
+  if (device === "webgpu") {
+    it("keeps results on the GPU, and says so when they are read synchronously", async () => {
+      const y = await engine.compile((x: tf.Tensor) => tf.mul(x, 3))(tf.tensor([1, 2]));
+      expect(() => y.dataSync()).toThrow("await tensor.data()");
+      expect(Array.from(await y.data())).toEqual([3, 6]);
+      y.dispose();
+    });
+  }
+
+  it("names what cannot be had in a browser", async () => {
+    await expect(createOnnxEngine({ device: "cuda" })).rejects.toThrow("browsers have webgpu and wasm only");
+  });
+});
