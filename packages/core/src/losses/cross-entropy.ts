@@ -12,9 +12,13 @@ function softmaxCrossEntropy(logits: tf.Tensor, targets: tf.Tensor): tf.Tensor {
     inputs: { logits },
     constants: { targets },
     forward: () =>
-      fusedOp("GenaiSoftmaxCrossEntropy", { logits, targets }, {}, () =>
-        tf.sub(tf.logSumExp(logits, -1), tf.sum(tf.mul(logits, oneHot(targets, classes)), -1)),
-      ),
+      fusedOp("GenaiSoftmaxCrossEntropy", { logits, targets }, {}, () => {
+        const rows = tf.tensor1d(
+          Int32Array.from({ length: logits.shape[0]! }, (_, i) => i),
+          "int32",
+        );
+        return tf.sub(tf.logSumExp(logits, -1), tf.gatherND(logits, tf.stack([rows, targets], 1)));
+      }),
     backward: (dy, { logits, targets }) => ({
       logits: () => {
         const composed = () => {

@@ -77,6 +77,9 @@ function spreadPixels(x: tf.Tensor4D, [sh, sw]: [number, number]): tf.Tensor4D {
 const eachTap = <T>(kh: number, kw: number, fn: (i: number, j: number) => T): T[] =>
   Array.from({ length: kh * kw }, (_, tap) => fn(Math.floor(tap / kw), tap % kw));
 
+/** Their sum, two by two: on webgpu addN of many tensors binds more buffers than a shader may have, and gives zeros. */
+const sumOf = (parts: tf.Tensor[]): tf.Tensor => parts.reduce((sum, part) => tf.add(sum, part));
+
 /** Patches [N * outH * outW, kh * kw * C]. */
 function im2col(padded: tf.Tensor4D, kernel: [number, number], out: [number, number], a: Conv2dAttrs): tf.Tensor2D {
   const [n, , , c] = shape4(padded);
@@ -142,7 +145,7 @@ export function composedConv2dInputGrad(
       const product = tf.sum(tf.reshape(tf.mul(dy, tap), [n * outH * outW, c, m]), 2);
       return placeTap(tf.reshape(product, [n, outH, outW, c]), i, j, padded, a);
     });
-    return crop(tf.addN(taps));
+    return crop(sumOf(taps));
   }
   if (a.groups > 1) {
     const one = { ...a, groups: 1 };
@@ -160,7 +163,7 @@ export function composedConv2dInputGrad(
       const tap = tf.reshape(tf.slice(filter, [i, j, 0, 0], [1, 1, o, c]), [o, c]) as tf.Tensor2D;
       return placeTap(tf.reshape(tf.matMul(flat, tap), [n, outH, outW, c]), i, j, padded, a);
     });
-    return crop(tf.addN(taps));
+    return crop(sumOf(taps));
   }
   const filter = tf.transpose(weight, [2, 3, 1, 0]) as tf.Tensor4D;
   return crop(tf.conv2dTranspose(dy as tf.Tensor4D, filter, [n, padded[0], padded[1], c], a.strides, "valid"));
