@@ -1,8 +1,14 @@
+import { silenceTfjsBanner } from "@genai/core";
+import * as tf from "@tensorflow/tfjs";
 import { Command, CommanderError } from "commander";
 import packageJson from "../package.json" with { type: "json" };
 import { commands } from "./commands/index.ts";
 import { exitCode, exitCodeHelp, exitCodeOf } from "./exit-code.ts";
 import { printNote } from "./terminal.ts";
+
+// Chosen before it is silenced: tfjs makes a new backend, with a banner, when it has to choose for itself.
+await tf.setBackend("cpu");
+silenceTfjsBanner();
 
 const program = new Command("genai")
   .description("Train, sample, measure and export generative models.")

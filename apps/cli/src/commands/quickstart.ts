@@ -1,7 +1,7 @@
 import { DataUnavailableError } from "@genai/datasets";
 import type { Command } from "commander";
 import { exitCodeHelp } from "../exit-code.ts";
-import { familyNamed } from "../families/index.ts";
+import { quickstartFamily } from "../families/index.ts";
 import { deviceOption } from "../open-engine.ts";
 import { dataSetName, positiveNumber, wholeNumber } from "../option-parsers.ts";
 import type { TrainSettings } from "../run/run-folder.ts";
@@ -22,7 +22,7 @@ interface QuickstartOptions {
 
 /** Adds `genai quickstart`. */
 export function addQuickstart(program: Command): void {
-  const family = familyNamed("vae");
+  const family = quickstartFamily;
   program
     .command("quickstart")
     .description("train a small model on MNIST in about a minute and show what it has learned")

@@ -34,9 +34,7 @@ export function addTrain(program: Command): void {
       "after",
       `
 Examples:
-  genai train vae --data mnist --steps 2000
-  genai train vae --latent-dim 2 --beta 4 --out runs/two-dims
-  genai train vae --resume runs/two-dims
+${families.map(({ name }) => `  genai train ${name} --out runs/first\n  genai train ${name} --resume runs/first\n  genai train ${name} --help`).join("\n")}
 ${exitCodeHelp}`,
     );
   for (const family of families) addFamily(train, family);

@@ -5,6 +5,9 @@ import { vaeFamily } from "./vae.ts";
 /** All families that the commands know: the one list to add to. */
 export const families: readonly Family[] = [vaeFamily];
 
+/** What `genai quickstart` trains. */
+export const quickstartFamily: Family = vaeFamily;
+
 /** The family of that name. */
 export function familyNamed(name: string): Family {
   const family = families.find((candidate) => candidate.name === name);

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UsageError } from "../exit-code.ts";
 
@@ -70,7 +71,9 @@ export class RunFolder {
     return path;
   }
 
+  /** Writes config.json and makes the folder if it is not there. */
   async writeConfig(config: RunConfig): Promise<void> {
+    await mkdir(this.dir, { recursive: true });
     await this.write("config.json", `${JSON.stringify(config, null, 2)}\n`);
   }
 
@@ -86,14 +89,14 @@ export class RunFolder {
   }
 }
 
-/** Makes the directory of a new run: `out`, or runs/NAME-TIMESTAMP. */
-export async function createRunFolder(name: string, out: string | undefined): Promise<RunFolder> {
+/** Where a new run goes: `out`, or runs/NAME-TIMESTAMP. Throws if there is a run already; makes nothing yet. */
+export function newRunFolder(name: string, out: string | undefined): RunFolder {
   const stamp = new Date().toISOString().slice(0, 19).replaceAll(":", "").replace("T", "-");
-  const dir = out ?? join("runs", `${name}-${stamp}`);
-  await mkdir(dir, { recursive: true });
-  const existing = await readdir(dir);
-  if (existing.includes("config.json")) {
-    throw new UsageError(`${dir} already holds a run; continue it with --resume ${dir} or choose another --out`);
+  const folder = new RunFolder(out ?? join("runs", `${name}-${stamp}`));
+  if (existsSync(folder.configFile)) {
+    throw new UsageError(
+      `${folder.dir} already holds a run; continue it with --resume ${folder.dir} or choose another --out`,
+    );
   }
-  return new RunFolder(dir);
+  return folder;
 }

@@ -9,7 +9,7 @@ import { printNote } from "../terminal.ts";
 import { MetricsLog } from "./metrics-log.ts";
 import { formatDuration, startProgress } from "./progress.ts";
 import { renderReport } from "./report.ts";
-import { createRunFolder, type RunConfig, type RunFolder, type TrainSettings } from "./run-folder.ts";
+import { newRunFolder, type RunConfig, type RunFolder, type TrainSettings } from "./run-folder.ts";
 
 /** What a finished run has come to; plain JSON. */
 export interface RunOutcome {
@@ -47,8 +47,8 @@ export interface StartRequest extends RunOptions {
 
 /** Trains from the beginning in a new run folder. */
 export async function startRun({ family, settings, name, out, ...options }: StartRequest): Promise<RunOutcome> {
+  const folder = newRunFolder(name, out);
   return withJob(family, settings, options, async ({ job, engine, signal, startedAt }) => {
-    const folder = await createRunFolder(name, out);
     const config: RunConfig = {
       format: "genai-run-1",
       name,
