@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs";
-import { customOp, isGradientRecorded } from "./custom-op.ts";
+import { customOp, isGradientRecorded, stopGradient } from "./custom-op.ts";
 import { fusedOp } from "./fused.ts";
 
 export interface NormParams {
@@ -118,12 +118,6 @@ function rmsNormOp(x: tf.Tensor, weight: tf.Tensor, eps: number): tf.Tensor {
   });
 }
 
-/** centred * rstd * weight + bias, with one product at full size. */
-function scaleShift(centred: tf.Tensor, rstd: tf.Tensor, p: Partial<NormParams>): tf.Tensor {
-  const scaled = tf.mul(centred, p.weight ? tf.mul(rstd, p.weight) : rstd);
-  return p.bias ? tf.add(scaled, p.bias) : scaled;
-}
-
 /**
  * Group normalisation (Wu and He 2018): each image is normalised over space and over the channels of each group.
  *
@@ -159,18 +153,70 @@ function groupNormNamed(caller: string, p: Partial<NormParams>, x: tf.Tensor, gr
   checkChannels(caller, "weight", p.weight, channels);
   checkChannels(caller, "bias", p.bias, channels);
   const n = x.shape[0]!;
-  const space = x.size / (n * channels);
-  const width = channels / groups;
   return tf.tidy(() => {
-    const flat = tf.reshape(x, [n, space, channels]);
-    // Means over a group: over space first, which keeps the channels contiguous, then over the group's channels.
-    const groupMean = (t: tf.Tensor) => {
-      const perGroup = tf.mean(tf.reshape(tf.mean(t, 1), [n, groups, width]), 2, true);
-      return tf.reshape(tf.tile(perGroup, [1, 1, width]), [n, 1, channels]);
-    };
-    const centred = tf.sub(flat, groupMean(flat));
-    const rstd = tf.rsqrt(tf.add(groupMean(tf.mul(centred, centred)), eps));
-    return tf.reshape(scaleShift(centred, rstd, p), x.shape);
+    const flat = tf.reshape(x, [n, x.size / (n * channels), channels]);
+    return tf.reshape(normaliseGroups(flat, p, groupStats(flat, groups), groups, eps), x.shape);
+  });
+}
+
+interface GroupStats {
+  /** [N, 1, C], the same for all channels of a group */
+  readonly mean: tf.Tensor;
+  readonly variance: tf.Tensor;
+}
+
+/** The mean over each group's channels: [N, 1, C] to [N, 1, C]. */
+function overGroups(perChannel: tf.Tensor, groups: number): tf.Tensor {
+  const [n, , channels] = perChannel.shape as [number, number, number];
+  const width = channels / groups;
+  if (width === 1) return perChannel;
+  const perGroup = tf.mean(tf.reshape(perChannel, [n, groups, width]), 2, true);
+  return tf.reshape(tf.tile(perGroup, [1, 1, width]), [n, 1, channels]);
+}
+
+/** Mean and biased variance of x [N, space, C] over space and the channels of each group. */
+function groupStats(x: tf.Tensor, groups: number): GroupStats {
+  const mean = overGroups(tf.mean(x, 1, true), groups);
+  const centred = tf.sub(x, mean);
+  return { mean, variance: overGroups(tf.mean(tf.mul(centred, centred), 1, true), groups) };
+}
+
+/** Normalises x [N, space, C] by its own `stats`; the gradient includes the way through them. */
+function normaliseGroups(
+  x: tf.Tensor,
+  p: Partial<NormParams>,
+  stats: GroupStats,
+  groups: number,
+  eps: number,
+): tf.Tensor {
+  const [, space, channels] = x.shape as [number, number, number];
+  const weight = p.weight ?? tf.ones([channels]);
+  const bias = p.bias ?? tf.zeros([channels]);
+  return customOp({
+    inputs: { x, weight, bias },
+    constants: { mean: stats.mean, variance: stats.variance },
+    // One scale and one shift for each channel: two passes over the images.
+    forward: () => {
+      const scale = tf.mul(tf.rsqrt(tf.add(stats.variance, eps)), weight);
+      return tf.add(tf.mul(x, scale), tf.sub(bias, tf.mul(stats.mean, scale)));
+    },
+    backward: (dy, { x, weight, ...saved }) => {
+      const composed = () => {
+        const { mean, variance } = isGradientRecorded() ? groupStats(x, groups) : saved;
+        const rstd = tf.rsqrt(tf.add(variance, eps));
+        const sum = tf.sum(dy, 1, true); // [N, 1, C], as the next
+        const sumXhat = tf.mul(rstd, tf.sub(tf.sum(tf.mul(dy, x), 1, true), tf.mul(mean, sum)));
+        // dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = dy * weight, sorted by what multiplies dy and x.
+        const meanG = overGroups(tf.mul(tf.mul(sum, weight), 1 / space), groups);
+        const meanGXhat = overGroups(tf.mul(tf.mul(sumXhat, weight), 1 / space), groups);
+        const forX = tf.mul(tf.mul(rstd, rstd), meanGXhat);
+        const shift = tf.sub(tf.mul(forX, mean), tf.mul(rstd, meanG));
+        const dx = tf.add(tf.sub(tf.mul(dy, tf.mul(rstd, weight)), tf.mul(x, forX)), shift);
+        return [dx, tf.sum(sumXhat, [0, 1]), tf.sum(sum, [0, 1])];
+      };
+      const [dx, dweight, dbias] = tf.tidy(composed);
+      return { x: () => dx!, weight: () => dweight!, bias: () => dbias! };
+    },
   });
 }
 
@@ -203,18 +249,17 @@ export function batchNormTrain(
   const count = x.size / channels;
   if (count < 2) throw new Error(`batchNormTrain: x has shape [${x.shape}], one value per channel; expected several`);
   return tf.tidy(() => {
-    const flat = tf.reshape(x, [count, channels]);
-    const mean = tf.mean(flat, 0);
-    const centred = tf.sub(flat, mean);
-    const variance = tf.mean(tf.mul(centred, centred), 0);
-    const rstd = tf.rsqrt(tf.add(variance, eps));
-    const y = scaleShift(centred, rstd, p);
-    const move = (old: tf.Tensor, now: tf.Tensor) => tf.add(tf.mul(old, 1 - momentum), tf.mul(now, momentum));
+    // The batch is one image whose channels are normalised each by itself.
+    const flat = tf.reshape(x, [1, count, channels]);
+    const now = groupStats(flat, channels);
+    const y = normaliseGroups(flat, p, now, channels, eps);
+    const move = (old: tf.Tensor, value: tf.Tensor, scale: number) =>
+      tf.add(tf.mul(old, 1 - momentum), tf.mul(stopGradient(tf.reshape(value, [channels])), momentum * scale));
     return {
       y: tf.reshape(y, x.shape),
       stats: {
-        running_mean: move(stats.running_mean, mean),
-        running_var: move(stats.running_var, tf.mul(variance, count / (count - 1))),
+        running_mean: move(stats.running_mean, now.mean, 1),
+        running_var: move(stats.running_var, now.variance, count / (count - 1)),
       },
     };
   });
@@ -231,7 +276,8 @@ export function batchNormEval(
   return tf.tidy(() => {
     const rstd = tf.rsqrt(tf.add(stats.running_var, options.eps ?? 1e-5));
     const centred = tf.sub(x, stats.running_mean);
-    return scaleShift(centred, rstd, p);
+    const scaled = tf.mul(centred, p.weight ? tf.mul(rstd, p.weight) : rstd);
+    return p.bias ? tf.add(scaled, p.bias) : scaled;
   });
 }
 
