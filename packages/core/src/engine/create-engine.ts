@@ -1,8 +1,9 @@
 import { EngineUnavailableError } from "../errors.ts";
 import { createEagerEngine } from "./eager-engine.ts";
 import type { Device, Engine } from "./engine.ts";
+import { loadFailure, messageOf } from "./load-failure.ts";
 import { mayHaveNvidiaDriver } from "./nvidia-driver.ts";
-import { isNode, messageOf, TFJS_BACKENDS, type TfjsBackend } from "./tfjs-backends.ts";
+import { isNode, TFJS_BACKENDS, type TfjsBackend } from "./tfjs-backends.ts";
 
 export const DEVICES = ["auto", "cpu", "wasm", "webgl", "webgpu", "cuda", "coreml", "dml"] as const satisfies Device[];
 const RUNTIMES = ["onnx", "tfjs"] as const;
@@ -94,7 +95,7 @@ async function createOnnx(device: string, { threads, onnxWasmPaths }: CreateEngi
     onnx = (await import("@genai/onnx" as string)) as OnnxModule;
   } catch (error) {
     throw new EngineUnavailableError(
-      `@genai/onnx cannot be loaded (${messageOf(error)}); install it with: npm install @genai/onnx ${isNode() ? "onnxruntime-node" : "onnxruntime-web"}`,
+      `@genai/onnx ${loadFailure("@genai/onnx", error)}; install it with: npm install @genai/onnx ${isNode() ? "onnxruntime-node" : "onnxruntime-web"}`,
       { cause: error },
     );
   }

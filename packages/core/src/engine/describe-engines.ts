@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { createNamed, engineNames, shortReason } from "./create-engine.ts";
-import { messageOf } from "./tfjs-backends.ts";
+import { messageOf } from "./load-failure.ts";
 
 /** What was found when an engine was created and made to compute. */
 export interface EngineDescription {

@@ -1,4 +1,5 @@
 import { EngineUnavailableError } from "../errors.ts";
+import { loadFailure } from "./load-failure.ts";
 
 export interface DawnOptions {
   /** Dawn's own switches for WebGPU in Node, such as `["adapter=SwiftShader"]`. */
@@ -18,9 +19,8 @@ export async function provideDawn({ dawnOptions = [] }: DawnOptions = {}): Promi
   try {
     dawn = (await import(/* @vite-ignore */ /* webpackIgnore: true */ specifier)) as DawnModule;
   } catch (error) {
-    const why = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new EngineUnavailableError(
-      `tfjs:webgpu cannot be had: the package webgpu (Dawn) does not load (${why}); install it with: npm install webgpu`,
+      `tfjs:webgpu cannot be had: the package webgpu (Dawn) ${loadFailure("webgpu", error)}; install it with: npm install webgpu`,
       { cause: error },
     );
   }

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { EngineUnavailableError } from "../errors.ts";
+import { loadFailure, messageOf } from "./load-failure.ts";
 import { type DawnOptions, provideDawn } from "./node-webgpu.ts";
 import { importTfjsNode } from "./tfjs-node.ts";
 
@@ -66,7 +67,7 @@ async function importOptional<M>(specifier: string, load: () => Promise<M>): Pro
     return await load();
   } catch (error) {
     throw new EngineUnavailableError(
-      `${specifier} cannot be loaded (${messageOf(error)}); install it with: npm install ${specifier}@4.22.0`,
+      `${specifier} ${loadFailure(specifier, error)}; install it with: npm install ${specifier}@4.22.0`,
       { cause: error },
     );
   }
@@ -87,13 +88,4 @@ function whyUnregistered(name: TfjsBackend): string {
   if (name === "webgpu")
     return "navigator.gpu is missing; use a browser with WebGPU, on a page served by https or localhost";
   return "its package did not register it";
-}
-
-/** First line of an error's message. */
-export function messageOf(error: unknown): string {
-  const text =
-    error instanceof Error || (typeof error === "object" && error && "message" in error)
-      ? String(error.message)
-      : String(error);
-  return text.split("\n")[0]!.trim();
 }

@@ -1,4 +1,5 @@
 import { EngineUnavailableError } from "../errors.ts";
+import { loadFailure } from "./load-failure.ts";
 
 /**
  * Loads tfjs-node, whose import registers the `tensorflow` backend. The names stay in variables so that bundlers for the
@@ -17,26 +18,12 @@ export async function importTfjsNode(build: "auto" | "cpu" | "gpu"): Promise<voi
       await import(/* @vite-ignore */ /* webpackIgnore: true */ specifier);
       return;
     } catch (error) {
-      failures.push(`${specifier} ${reason(error, specifier)}`);
+      failures.push(`${specifier} ${loadFailure(specifier, error)}`);
     }
   }
   throw new EngineUnavailableError(
     `tfjs:tensorflow cannot be had: ${failures.join(", ")}; install it with: npm install ${packages.at(-1)}@4.22.0`,
   );
-}
-
-function reason(error: unknown, specifier: string): string {
-  const { code, message = String(error) } = (error ?? {}) as { code?: string; message?: string };
-  // tfjs-node prints its own paragraph when its install script could not download libtensorflow.
-  if (/native addon module .*can not be found/s.test(message)) {
-    return "is installed without its native addon (its install script could not download it)";
-  }
-  const missing =
-    code === "ERR_MODULE_NOT_FOUND" ||
-    code === "MODULE_NOT_FOUND" ||
-    /Cannot find (module|package)|Could not resolve|Failed to resolve/.test(message);
-  if (missing && message.includes(specifier)) return "is not installed";
-  return `does not load (${message.split("\n")[0]})`;
 }
 
 /** tfjs-node calls `util.isNullOrUndefined`, which Node 23 removed. */
