@@ -1,5 +1,3 @@
-import { getHeapStatistics } from "node:v8";
-
 /** One measured job, with the fields of the PyTorch counterparts, so that the two can be compared line by line. */
 export type BenchResult = Readonly<Record<string, unknown>> & { readonly bench: string; readonly engine: string };
 
@@ -19,12 +17,11 @@ export async function timeSteps(
   const wallMs: number[] = [];
   const cpuMs: number[] = [];
   for (let i = 0; i < counts.steps; i++) {
-    const cpu = process.cpuUsage();
+    const cpu = cpuTimeMs();
     const start = performance.now();
     losses.push(await step());
     wallMs.push(performance.now() - start);
-    const spent = process.cpuUsage(cpu);
-    cpuMs.push((spent.user + spent.system) / 1000);
+    cpuMs.push(cpuTimeMs() - cpu);
   }
   return { wallMs, cpuMs, losses };
 }
@@ -35,8 +32,17 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+// Jobs run in browsers too (scripts/bench-browser.mjs), where a page cannot measure its process: NaN there, null in JSON.
+const inNode = typeof process !== "undefined" && typeof process.cpuUsage === "function";
+
+function cpuTimeMs(): number {
+  if (!inNode) return Number.NaN;
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 /** The largest resident size that the process has had, in MiB. */
-export const peakRssMib = (): number => round(process.resourceUsage().maxRSS / 1024, 1);
+export const peakRssMib = (): number => (inNode ? round(process.resourceUsage().maxRSS / 1024, 1) : Number.NaN);
 
 export const round = (value: number, digits: number): number => Number(value.toFixed(digits));
 
@@ -54,6 +60,5 @@ export function stepReport(times: StepTimes, perStep: number, unit: string): Rec
     loss_first: times.losses[0] ?? null,
     loss_last: times.losses.at(-1) ?? null,
     peak_rss_mib: peakRssMib(),
-    heap_mib: round(getHeapStatistics().used_heap_size / 2 ** 20, 1),
   };
 }

@@ -21,7 +21,7 @@ export function cast(g: Graph, x: Value, type: ElementType): Value {
 }
 
 const convert = (n: number, type: ElementType) =>
-  type === "float32" ? Math.fround(n) : type === "bool" ? Number(n !== 0) : Math.trunc(n);
+  type === "float32" ? Math.fround(n) : type === "bool" ? Number(n !== 0) : type === "int32" ? n | 0 : Math.trunc(n);
 
 export function reshape(g: Graph, x: Value, shape: readonly number[]): Value {
   if (sameShape(x.shape, shape)) return x;
@@ -98,7 +98,7 @@ function slim(g: Graph, x: Value, other: Value, shape: readonly number[]): Value
   return x;
 }
 
-/** Two full expansions of equal axes combine before they are expanded. */
+/** An element-wise operator on two values that broadcast. Expansions move behind it, where they are smaller work. */
 export function binary(g: Graph, op: Arithmetic | Comparison, a: Value, b: Value, type: ElementType = a.type): Value {
   const shape = broadcastShape(a.shape, b.shape);
   if (a.fill !== undefined && b.fill !== undefined && op in FOLD && type !== "bool") {

@@ -85,6 +85,8 @@ const firstLine = (error: unknown) => String(error instanceof Error ? error.mess
  */
 export async function loadOnnxRuntime(device: OnnxDevice, options: OnnxRuntimeOptions = {}): Promise<OnnxRuntime> {
   const ort = await loadModule(device);
+  // Failures come as exceptions, which say what happened; ONNX Runtime's log would print them beside.
+  ort.env.logLevel = "fatal";
   const node = isNode();
   if (!node) {
     const threads =
@@ -96,8 +98,7 @@ export async function loadOnnxRuntime(device: OnnxDevice, options: OnnxRuntimeOp
   const sessionOptions: InferenceSession.SessionOptions = {
     executionProviders: [device],
     graphOptimizationLevel: "all",
-    // 3: errors. Warnings about fallbacks of single operators are for us, not for a library's user.
-    logSeverityLevel: 3,
+    logSeverityLevel: 4,
     ...(node && options.threads !== undefined ? { intraOpNumThreads: options.threads } : {}),
     ...(outputLocation === "gpu-buffer" ? { preferredOutputLocation: "gpu-buffer" } : {}),
   };
