@@ -1,5 +1,4 @@
 import { exitCode } from "./exit-code.ts";
-import { printNote } from "./terminal.ts";
 
 /**
  * Runs `work` with a signal that fires at the first Ctrl-C (or SIGTERM), so that it can finish its step and save. A
@@ -9,7 +8,6 @@ export async function withInterrupt<T>(work: (signal: AbortSignal) => Promise<T>
   const controller = new AbortController();
   const onSignal = () => {
     if (controller.signal.aborted) process.exit(exitCode.interrupted);
-    printNote("\nStopping after this step; press Ctrl-C again to quit without saving.");
     controller.abort();
   };
   process.on("SIGINT", onSignal);

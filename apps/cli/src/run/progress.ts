@@ -3,8 +3,6 @@ import { printNote } from "../terminal.ts";
 
 export interface ProgressOptions {
   readonly totalSteps: number;
-  /** Steps that were done before this process began. */
-  readonly startStep: number;
   /** Seconds of training after which it stops; null for no limit. */
   readonly seconds: number | null;
 }
@@ -12,8 +10,7 @@ export interface ProgressOptions {
 export interface Progress {
   /** Shows how far training is. `terms` are the loss terms, in nats or whatever the family measures in. */
   update(step: number, terms: Readonly<Record<string, number>>, stepsPerSecond: number): void;
-  /** Says something without tearing the bar. */
-  note(text: string): void;
+  /** Ends the display; later calls do nothing. */
   stop(): void;
 }
 
@@ -21,7 +18,7 @@ const plainLineEverySeconds = 5;
 
 /** A live bar on a terminal, and a line every few seconds elsewhere; both on stderr. */
 export function startProgress(options: ProgressOptions): Progress {
-  const { totalSteps, startStep, seconds } = options;
+  const { totalSteps, seconds } = options;
   const start = performance.now();
 
   /** The fraction that is done and the seconds that are left, by whichever of the two limits comes first. */
@@ -34,7 +31,7 @@ export function startProgress(options: ProgressOptions): Progress {
     return { fraction: Math.min(1, fraction), left: formatDuration(left) };
   };
 
-  if (process.stderr.isTTY) return liveBar(totalSteps, startStep, remaining);
+  if (process.stderr.isTTY) return liveBar(totalSteps, remaining);
 
   let lastLine = start;
   return {
@@ -46,14 +43,12 @@ export function startProgress(options: ProgressOptions): Progress {
         `step ${step}/${totalSteps}  ${formatRate(stepsPerSecond)} steps/s  ${formatTerms(terms)}  ${remaining(step, stepsPerSecond).left} left`,
       );
     },
-    note: printNote,
     stop() {},
   };
 }
 
 function liveBar(
   totalSteps: number,
-  startStep: number,
   remaining: (step: number, stepsPerSecond: number) => { fraction: number; left: string },
 ): Progress {
   const resolution = 1000;
@@ -64,27 +59,26 @@ function liveBar(
       fps: 10,
       hideCursor: true,
       gracefulExit: false,
-      linewrap: null,
       stream: process.stderr,
     },
     Presets.shades_classic,
   );
-  bar.start(resolution, 0, { step: startStep, rate: "-", terms: "compiling", left: "?" });
+  let started = false;
+  let stopped = false;
   return {
     update(step, terms, stepsPerSecond) {
+      if (stopped) return;
       const { fraction, left } = remaining(step, stepsPerSecond);
-      bar.update(Math.round(fraction * resolution), {
-        step,
-        rate: formatRate(stepsPerSecond),
-        terms: formatTerms(terms),
-        left,
-      });
+      const shown = { step, rate: formatRate(stepsPerSecond), terms: formatTerms(terms), left };
+      // From the first step on: what is said before it does not tear the bar.
+      if (started) bar.update(Math.round(fraction * resolution), shown);
+      else bar.start(resolution, Math.round(fraction * resolution), shown);
+      started = true;
     },
-    note(text) {
-      process.stderr.write("\r\u001b[K");
-      printNote(text);
+    stop() {
+      if (!stopped) bar.stop();
+      stopped = true;
     },
-    stop: () => bar.stop(),
   };
 }
 

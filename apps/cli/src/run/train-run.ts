@@ -126,7 +126,12 @@ async function train(context: TrainContext): Promise<RunOutcome> {
 
   const log = await MetricsLog.open(folder.metricsFile, startStep);
   const earlierSeconds = log.lines.at(-1)?.seconds ?? 0;
-  const progress = startProgress({ totalSteps: settings.steps, startStep, seconds: settings.seconds });
+  const progress = startProgress({ totalSteps: settings.steps, seconds: settings.seconds });
+  const onInterrupt = () => {
+    progress.stop();
+    printNote("Stopping after this step; press Ctrl-C again to quit without saving.");
+  };
+  signal.addEventListener("abort", onInterrupt);
   const outOfTime = new AbortController();
   const clock = new TrainingClock();
   let state: TrainingState;
@@ -152,11 +157,12 @@ async function train(context: TrainContext): Promise<RunOutcome> {
         if (settings.seconds !== null && clock.seconds >= settings.seconds) outOfTime.abort();
       },
       onResume({ step: from, skipped }) {
-        for (const { file, error } of skipped) progress.note(`Skipped ${file}: ${error.message}`);
-        progress.note(`Going on from step ${from}.`);
+        for (const { file, error } of skipped) printNote(`Skipped ${file}: ${error.message}`);
+        printNote(`Going on from step ${from}.`);
       },
     }));
   } finally {
+    signal.removeEventListener("abort", onInterrupt);
     progress.stop();
     log.close();
     job.dispose();
@@ -224,6 +230,14 @@ class TrainingClock {
   }
 }
 
+/** "latentDim 16, hiddenChannels 32 64" */
+function describe(record: unknown): string {
+  const text = (value: unknown) => (Array.isArray(value) ? value.join(" ") : String(value));
+  return Object.entries(record as object)
+    .map(([name, value]) => `${name} ${text(value)}`)
+    .join(", ");
+}
+
 function reportOf(
   { job, config, engine }: TrainContext,
   result: RunOutcome,
@@ -244,11 +258,11 @@ function reportOf(
     pictures: outcome.pictures,
     details: [
       ["Data", result.data],
-      ["Model", JSON.stringify(config.model)],
+      ["Model", describe(config.model)],
       ["Parameters", config.params.toLocaleString("en")],
       ["Steps", `${result.steps} of ${settings.steps}, ${settings.batchSize} examples each`],
       ["Learning rate", String(settings.learningRate)],
-      ["Options", JSON.stringify(settings.options)],
+      ["Options", describe(settings.options)],
       ["Seed", String(settings.seed)],
       ["Engine", `${engine.name} (${speed})`],
       ["Machine", `${cpus()[0]?.model ?? platform()}, ${cpus().length} cores, ${platform()}-${arch()}`],
