@@ -1,4 +1,4 @@
-import { type Compiled, type Engine, installCompat, type Rng } from "@genai/core";
+import { type Compiled, type Engine, installCompat, type Rng, silenceTfjsBanner } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
 import { sizeOf, usedInputs, type Value } from "./graph/graph.ts";
@@ -32,6 +32,7 @@ export async function createOnnxEngine(options: OnnxEngineOptions = {}): Promise
   if (!ONNX_DEVICES.includes(device)) {
     throw new Error(`createOnnxEngine: device (${device}) is unknown; expected one of ${ONNX_DEVICES.join(", ")}`);
   }
+  silenceTfjsBanner();
   const runtime = await loadOnnxRuntime(device, options);
   installCompat();
   return new OnnxEngine(runtime);
