@@ -27,7 +27,9 @@ export type ByteSourceInput = Uint8Array | ArrayBuffer | Blob | string | URL | B
  * @throws if the file or address cannot be read; a path needs Node.
  */
 export async function openByteSource(input: ByteSourceInput, caller = "openByteSource"): Promise<ByteSource> {
-  if (input instanceof Uint8Array) return memorySource(input);
+  // A view of its own: Node's Buffer is a Uint8Array whose slice() does not copy.
+  if (input instanceof Uint8Array)
+    return memorySource(new Uint8Array(input.buffer, input.byteOffset, input.byteLength));
   if (input instanceof ArrayBuffer) return memorySource(new Uint8Array(input));
   if (typeof Blob !== "undefined" && input instanceof Blob) return blobSource(input);
   if (typeof input === "string")

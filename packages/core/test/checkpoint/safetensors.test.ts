@@ -181,6 +181,14 @@ describe("sources", () => {
     );
     writeFileSync(join(dir, "m.safetensors"), bytes);
   });
+
+  test("reads 64-bit integers at an odd place in a Buffer, whose slices share memory", async () => {
+    const wide: TensorData = { dtype: "I64", shape: [2], data: new BigInt64Array([3n, -4n]) };
+    const encoded = concatBytes(await encodeSafetensors([["wide", wide]]));
+    const buffer = Buffer.concat([Buffer.of(0), encoded]).subarray(1);
+    const file = await openSafetensors(buffer);
+    expect((await file.read("wide")).data).toEqual(wide.data);
+  });
   afterAll(() => rmSync(dir, { recursive: true }));
 
   test("reads paths, file URLs, blobs and buffers alike", async () => {
