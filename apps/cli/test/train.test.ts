@@ -213,6 +213,21 @@ describe("genai quickstart", () => {
   });
 });
 
+// Trains on the real MNIST, which is not everywhere.
+describe.skipIf(!process.env.GENAI_DATA_DIR)("genai reproduce", () => {
+  it("prints obtained beside published, and ends with exit code 1 when the number is missed", async () => {
+    const env = { GENAI_DATA_DIR: process.env.GENAI_DATA_DIR! };
+    const args = ["reproduce", "vae-mnist", "--seconds", "1", "--out", "missed", "--json"];
+    const { code, stdout } = await cli.run(args, { env });
+    const report = JSON.parse(stdout);
+    expect(report).toMatchObject({ recipe: "vae-mnist", reached: false, target: { atMost: 100, unit: "nats" } });
+    expect(report.obtained).toBeGreaterThan(100);
+    expect(report.obtained).toBe(-report.run.results.testElbo);
+    for (const { what, value, source } of report.published) expect([what, value, source].every(Boolean)).toBe(true);
+    expect(code).toBe(1);
+  });
+});
+
 const metricsText = (run: string) => read(run, "metrics.jsonl").toString();
 
 async function valuesOf(params: unknown): Promise<Record<string, Float32Array>> {

@@ -3,10 +3,18 @@ import { exitCode, exitCodeHelp } from "../exit-code.ts";
 import type { Recipe } from "../families/family.ts";
 import { families, recipeNamed } from "../families/index.ts";
 import { deviceOption } from "../open-engine.ts";
-import { wholeNumber } from "../option-parsers.ts";
+import { positiveNumber, wholeNumber } from "../option-parsers.ts";
 import { formatDuration } from "../run/progress.ts";
 import { type RunOutcome, startRun } from "../run/train-run.ts";
 import { alignColumns, bold, dim, green, printJson, printLine, red } from "../terminal.ts";
+
+interface ReproduceOptions {
+  seed: number;
+  seconds?: number;
+  device: string;
+  out?: string;
+  json?: boolean;
+}
 
 /** Adds `genai reproduce RECIPE`. */
 export function addReproduce(program: Command): void {
@@ -16,6 +24,7 @@ export function addReproduce(program: Command): void {
     .description("train to a stated number and print it beside the published ones")
     .argument("<recipe>", recipes.map((recipe) => recipe.name).join(", "))
     .option("--seed <n>", "seed of everything random", wholeNumber(0), 0)
+    .option("--seconds <n>", "stop after this much training, in place of the recipe's limit", positiveNumber)
     .addOption(deviceOption())
     .option("--out <dir>", "run folder (default: runs/RECIPE-TIMESTAMP)")
     .option("--json", "print the result as one JSON object")
@@ -27,15 +36,15 @@ ${alignColumns(recipes.map((recipe) => [`  ${recipe.name}`, recipe.summary])).jo
 
 Examples:
   genai reproduce ${recipes[0]!.name}
-  genai reproduce ${recipes[0]!.name} --seed 1 --json
+  genai reproduce ${recipes[0]!.name} --seed 1 --json | jq .obtained
 ${exitCodeHelp}`,
     )
-    .action(async (name: string, options: { seed: number; device: string; out?: string; json?: boolean }) => {
+    .action(async (name: string, options: ReproduceOptions) => {
       const { family, recipe } = recipeNamed(name);
-      const { seed, device, out, json = false } = options;
+      const { seed, device, out, json = false, seconds = recipe.settings.seconds } = options;
       const run = await startRun({
         family,
-        settings: { ...recipe.settings, seed },
+        settings: { ...recipe.settings, seconds, seed },
         name: recipe.name,
         out,
         device,

@@ -79,7 +79,7 @@ export const vaeFamily: Family = {
       .choices(["dynamic", "none"])
       .default(defaultOptions.binarize),
   ],
-  defaults: { steps: 2000, batchSize: 128, learningRate: 1e-3 },
+  defaults: { steps: 2000, batchSize: 128, learningRate: 2e-3 },
   createJob,
   sample,
   exportOnnx,
@@ -89,10 +89,10 @@ export const vaeFamily: Family = {
       summary: "a test -ELBO of at most 100 nats on dynamically binarized MNIST",
       settings: {
         data: "mnist",
-        steps: 4000,
+        steps: 3500,
         seconds: 540,
         batchSize: 128,
-        learningRate: 1e-3,
+        learningRate: 2e-3,
         options: { ...defaultOptions },
       },
       target: { result: "testNegativeElbo", label: "test -ELBO", atMost: 100, unit: "nats" },
