@@ -15,7 +15,7 @@ import {
   topK,
 } from "./gradients/indexing.ts";
 import { mirrorPad } from "./gradients/mirror-pad.ts";
-import { avgPool, avgPoolGrad, maxPoolGrad } from "./gradients/pooling.ts";
+import { avgPoolGrad, maxPoolGrad } from "./gradients/pooling.ts";
 import { resizeBilinear, resizeNearestNeighbor } from "./gradients/resizing.ts";
 import { cumprod, cumsum } from "./gradients/scans.ts";
 import { repairCpu, repairEveryBackend, repairWebgpu } from "./kernels/every-backend.ts";
@@ -49,7 +49,6 @@ const gradients: readonly GradientOverride[] = [
   mirrorPad,
   resizeBilinear,
   resizeNearestNeighbor,
-  avgPool,
   avgPoolGrad,
   maxPoolGrad,
   conv2d,

@@ -15,53 +15,14 @@ function geometry(shape: readonly number[], { filterSize, strides, pad, dimRound
   return tf.backend_util.computePool2DInfo(input, filterSize, strides, 1, pad, dimRoundingMode);
 }
 
-/**
- * Window area / number of window positions inside the image, [1, outHeight, outWidth, 1]; undefined where it is 1
- * everywhere. Average pooling divides by the second, tfjs' AvgPoolGrad kernel by the first.
- */
-function borderScale(shape: readonly number[], attrs: PoolAttrs): tf.Tensor4D | undefined {
-  const { outHeight, outWidth, inHeight, inWidth, filterHeight, filterWidth, strideHeight, strideWidth, padInfo } =
-    geometry(shape, attrs);
-  const inside = (at: number, stride: number, before: number, filter: number, size: number) =>
-    Math.min(at * stride - before + filter, size) - Math.max(at * stride - before, 0);
-  const scale = new Float32Array(outHeight * outWidth);
-  for (let y = 0; y < outHeight; y++) {
-    for (let x = 0; x < outWidth; x++) {
-      const rows = inside(y, strideHeight, padInfo.top, filterHeight, inHeight);
-      const columns = inside(x, strideWidth, padInfo.left, filterWidth, inWidth);
-      scale[y * outWidth + x] = (filterHeight * filterWidth) / (rows * columns);
-    }
-  }
-  return scale.every((value) => value === 1) ? undefined : tf.tensor4d(scale, [1, outHeight, outWidth, 1]);
-}
-
-const times = (x: tf.Tensor, scale: tf.Tensor | undefined) => (scale ? tf.mul(x, scale) : x);
-
-/** Stock tfjs divides by the window's area at the borders too, where the forward pass divides by what is inside. */
-export const avgPool: GradientOverride = {
-  kernelName: "AvgPool",
-  inputsToSave: ["x"],
-  gradFunc: (dy, [x], namedAttrs) => ({
-    x: () => {
-      const attrs = namedAttrs as unknown as PoolAttrs;
-      const inputs = { dy: times(dy, borderScale(x!.shape, attrs)), input: x! };
-      return tf.engine().runKernel("AvgPoolGrad", inputs, namedAttrs) as tf.Tensor;
-    },
-  }),
-};
-
 /** The gradient of the gradient, which stock tfjs lacks: AvgPoolGrad is linear in dy, and its transpose is pooling. */
 export const avgPoolGrad: GradientOverride = {
   kernelName: "AvgPoolGrad",
   inputsToSave: ["input"],
   gradFunc: (g, [input], namedAttrs) => {
-    const attrs = namedAttrs as unknown as PoolAttrs;
+    const { filterSize, strides, pad, dimRoundingMode } = namedAttrs as unknown as PoolAttrs;
     return {
-      dy: () => {
-        const pooled = tf.avgPool(g as tf.Tensor4D, attrs.filterSize, attrs.strides, attrs.pad, attrs.dimRoundingMode);
-        const scale = borderScale(input!.shape, attrs);
-        return scale ? tf.div(pooled, scale) : pooled;
-      },
+      dy: () => tf.avgPool(g as tf.Tensor4D, filterSize, strides, pad, dimRoundingMode),
       input: () => tf.zerosLike(input!),
     };
   },

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { contract, parseEinsum } from "../contraction.ts";
+import { repairAvgPoolGrad } from "./avg-pool-grad.ts";
 import { addKernel, composed, wrapKernel } from "./wrap-kernel.ts";
 
 /**
@@ -51,7 +52,10 @@ function replaceEinsum(backendName: string): void {
 
 /** Repairs that every backend written in JavaScript or C++ for tfjs needs; tfjs-node calls TensorFlow's own kernels. */
 export function repairEveryBackend(backendName: string): void {
-  if (backendName !== "tensorflow") replaceEinsum(backendName);
+  if (backendName !== "tensorflow") {
+    replaceEinsum(backendName);
+    repairAvgPoolGrad(backendName);
+  }
   normaliseScanAxis(backendName);
   broadcastBatches(backendName);
 }
