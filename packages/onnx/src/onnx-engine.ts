@@ -1,9 +1,8 @@
 import { type Compiled, type Engine, installCompat, type Rng, silenceTfjsBanner } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
-import { sizeOf, usedInputs, type Value } from "./graph/graph.ts";
+import { usedInputs, type Value } from "./graph/graph.ts";
 import { encodeOnnx } from "./graph/onnx-file.ts";
-import { BufferPool } from "./runtime/buffer-pool.ts";
 import {
   loadOnnxRuntime,
   ONNX_DEVICES,
@@ -52,8 +51,7 @@ interface Plan {
 class OnnxEngine implements Engine {
   readonly name: string;
   readonly #runtime: OnnxRuntime;
-  readonly #pool: BufferPool;
-  readonly #storage: OnnxStorage;
+  readonly #storage = new OnnxStorage();
   readonly #release = new Set<() => void>();
   /** Calls run one after another: sessions are not re-entrant. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -62,8 +60,6 @@ class OnnxEngine implements Engine {
   constructor(runtime: OnnxRuntime) {
     this.name = `onnx:${runtime.device}`;
     this.#runtime = runtime;
-    this.#pool = new BufferPool(runtime.sharesMemory);
-    this.#storage = new OnnxStorage(this.#pool);
   }
 
   compile<A extends readonly unknown[], R>(fn: (...args: A) => R): Compiled<A, R> {
@@ -112,7 +108,6 @@ class OnnxEngine implements Engine {
     this.#disposed = true;
     for (const release of this.#release) release();
     this.#release.clear();
-    this.#pool.clear();
     // Results still held by the caller stay valid: they are his.
   }
 
@@ -189,20 +184,12 @@ class OnnxEngine implements Engine {
       if (used.has(value)) feeds[value.input!] = this.#tensor(value, draws.get(value.input!)!);
     }
     const names = traced.outputs.map((_, i) => `out${i}`);
-    const fetches = this.#runtime.sharesMemory ? this.#places(traced.outputs) : undefined;
     try {
-      const results = fetches ? await session.run(feeds, fetches) : await session.run(feeds);
+      const results = await session.run(feeds);
       return names.map((name) => results[name] as OrtTensor);
     } catch (error) {
       throw new Error(`${this.name} engine: running ${what} failed: ${messageOf(error)}`, { cause: error });
     }
-  }
-
-  /** Tensors for the results to be written into. */
-  #places(outputs: readonly Value[]): Record<string, OrtTensor> {
-    return Object.fromEntries(
-      outputs.map((value, i) => [`out${i}`, this.#tensor(value, this.#pool.take(value.type, sizeOf(value.shape)))]),
-    );
   }
 
   #tensor(value: Value, data: Float32Array | Int32Array | Uint8Array): OrtTensor {

@@ -7,6 +7,8 @@ import type { Lowering, LoweringTable } from "./lowering.ts";
 // Shapes: N batch, H W height and width, C input channels, O output channels, K filter positions (kh * kw).
 // Activations are NHWC and filters [O, C / groups, kh, kw] here; the tfjs kernels' [kh, kw, C, O] is transposed on entry.
 
+type Size = readonly [height: number, width: number];
+
 /** A 2-D convolution: out[n, y, x, o] = sum over a, b, c of in[n, y * stride + a * dilation - pad, ..., c] * weight[o, c, a, b]. */
 export interface ConvSpec {
   readonly strides: readonly [number, number];
@@ -38,12 +40,7 @@ function outputSize(spec: ConvSpec, size: number, kernel: number, axis: 0 | 1): 
  * For every output position and filter position the index of the input pixel that meets there, or `size` (one past the
  * last pixel, a row of zeros) in the padding: int32 [OH * OW * K].
  */
-function patchIndices(
-  spec: ConvSpec,
-  input: readonly [number, number],
-  output: readonly [number, number],
-  kernel: readonly [number, number],
-) {
+function patchIndices(spec: ConvSpec, input: Size, output: Size, kernel: Size) {
   const [h, w] = input;
   const indices = new Int32Array(output[0] * output[1] * kernel[0] * kernel[1]);
   let i = 0;
@@ -62,13 +59,7 @@ function patchIndices(
 }
 
 /** The patches under the filter, [N * OH * OW, K * C]: one parallel gather of pixel rows. */
-function patches(
-  g: Graph,
-  x: Value,
-  spec: ConvSpec,
-  output: readonly [number, number],
-  kernel: readonly [number, number],
-): Value {
+function patches(g: Graph, x: Value, spec: ConvSpec, output: Size, kernel: Size): Value {
   const [n, h, w, c] = x.shape as [number, number, number, number];
   const [oh, ow] = output;
   const k = kernel[0] * kernel[1];
@@ -85,6 +76,9 @@ function patches(
  */
 const prefersPatches = (spec: ConvSpec, channels: number) => spec.groups === 1 && channels >= 8;
 
+/** Beyond this many products per input pixel (stride 1), gathering them costs more than the runtime's own operator. */
+const MAX_PRODUCTS_PER_PIXEL = 4;
+
 /** x [N,H,W,C] * weight [O,C/groups,kh,kw] -> [N,OH,OW,O] */
 export function conv2d(g: Graph, x: Value, weight: Value, spec: ConvSpec): Value {
   const [n, h, w, c] = x.shape as [number, number, number, number];
@@ -93,11 +87,23 @@ export function conv2d(g: Graph, x: Value, weight: Value, spec: ConvSpec): Value
   const ow = outputSize(spec, w, kw, 1);
   if (prefersPatches(spec, c)) {
     const columns = patches(g, x, spec, [oh, ow], [kh, kw]);
-    const filter = reshape(g, transpose(g, weight, [0, 2, 3, 1]), [o, kh * kw * c]);
-    return reshape(g, matMul(g, columns, filter, false, true), [n, oh, ow, o]);
+    const filter = reshape(g, transpose(g, weight, OIHW_TO_HWIO), [kh * kw * c, o]);
+    return reshape(g, matMul(g, columns, filter), [n, oh, ow, o]);
   }
   const y = g.node("Conv", [transpose(g, x, TO_NCHW), weight], "float32", [n, o, oh, ow], attributes(spec, [kh, kw]));
   return transpose(g, y, TO_NHWC);
+}
+
+/**
+ * The products that meet at an input pixel: for every input pixel the positions (output pixel * K + filter position) of a
+ * list padded to the longest, with `none` (a product that is zero) where a pixel has fewer; int32 [T, H * W].
+ */
+function meetingProducts(spec: ConvSpec, input: Size, output: Size, kernel: Size, none: number): Int32Array[] {
+  const lists: number[][] = Array.from({ length: input[0] * input[1] }, () => []);
+  const pixels = patchIndices(spec, input, output, kernel);
+  for (const [product, pixel] of pixels.entries()) lists[pixel]?.push(product);
+  const longest = Math.max(1, ...lists.map((list) => list.length));
+  return Array.from({ length: longest }, (_, t) => Int32Array.from(lists, (list) => list[t] ?? none));
 }
 
 /** The gradient of conv2d by its input, which is also the transposed convolution: dy [N,OH,OW,O] -> [N,H,W,C] */
@@ -109,8 +115,24 @@ export function conv2dInputGrad(
   inputShape: readonly number[],
 ): Value {
   const [n, h, w, c] = inputShape as [number, number, number, number];
-  const [, , kh, kw] = weight.shape as [number, number, number, number];
+  const [o, , kh, kw] = weight.shape as [number, number, number, number];
   const [oh, ow] = dy.shape.slice(1, 3) as [number, number];
+  const perPixel = Math.ceil(kh / spec.strides[0]) * Math.ceil(kw / spec.strides[1]);
+  if (prefersPatches(spec, c) && perPixel <= MAX_PRODUCTS_PER_PIXEL) {
+    // Every pixel of dy times the whole filter, then for every input pixel the sum of the products that meet there. One
+    // zero pixel is added to dy, whose products are the zeros that shorter lists are filled up with.
+    const k = kh * kw;
+    const pixels = oh * ow;
+    const rows = reshape(g, pad(g, reshape(g, dy, [n, pixels, o]), [0, 0, 0], [0, 1, 0]), [n * (pixels + 1), o]);
+    const filter = reshape(g, transpose(g, weight, [0, 2, 3, 1]), [o, k * c]);
+    const products = reshape(g, matMul(g, rows, filter), [n, (pixels + 1) * k, c]);
+    const lists = meetingProducts(spec, [h, w], [oh, ow], [kh, kw], pixels * k);
+    const indices = new Int32Array(lists.length * h * w);
+    for (const [t, list] of lists.entries()) indices.set(list, t * h * w);
+    const met = gather(g, products, g.constant("int32", [indices.length], indices), 1);
+    const stacked = reshape(g, met, [n, lists.length, h * w * c]);
+    return reshape(g, reduce(g, "ReduceSum", stacked, [1], false), [n, h, w, c]);
+  }
   // What a transposed convolution reaches without output padding; rows beyond it saw no filter.
   const reach = (size: number, kernel: number, axis: 0 | 1) =>
     (size - 1) * spec.strides[axis] + (kernel - 1) * spec.dilations[axis] + 1 - spec.pads[axis]! - spec.pads[axis + 2]!;

@@ -22,8 +22,6 @@ export interface OnnxRuntime {
   readonly Tensor: TensorConstructor;
   /** Where results live: in JavaScript's memory, or on the GPU. */
   readonly outputLocation: "cpu" | "gpu-buffer";
-  /** True where ONNX Runtime computes in the very memory of typed arrays, so that results can be given their place. */
-  readonly sharesMemory: boolean;
   createSession(model: Uint8Array): Promise<InferenceSession>;
 }
 
@@ -106,7 +104,6 @@ export async function loadOnnxRuntime(device: OnnxDevice, options: OnnxRuntimeOp
     device,
     Tensor: ort.Tensor,
     outputLocation,
-    sharesMemory: node,
     createSession: (model) => ort.InferenceSession.create(model, sessionOptions),
   };
   try {

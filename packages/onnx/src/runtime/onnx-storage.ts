@@ -1,6 +1,5 @@
 import * as tf from "@tensorflow/tfjs";
 import type { Tensor as OrtTensor } from "onnxruntime-common";
-import type { BufferPool } from "./buffer-pool.ts";
 
 interface Entry {
   readonly tensor: OrtTensor;
@@ -15,12 +14,6 @@ type Elements = Float32Array | Int32Array | Uint8Array;
  */
 export class OnnxStorage extends tf.KernelBackend {
   #entries = new Map<object, Entry>();
-  readonly #pool: BufferPool;
-
-  constructor(pool: BufferPool) {
-    super();
-    this.#pool = pool;
-  }
 
   /** A tfjs tensor over an ONNX Runtime tensor, which it owns from now on. */
   adopt(tensor: OrtTensor): tf.Tensor {
@@ -35,7 +28,6 @@ export class OnnxStorage extends tf.KernelBackend {
     return this.#entries.get(dataId)?.tensor;
   }
 
-  // Reads give copies: the memory behind a tensor is used again after its disposal.
   override readSync(dataId: object): tf.backend_util.BackendValues {
     const { tensor } = this.#entries.get(dataId)!;
     if (tensor.location !== "cpu" && tensor.location !== "cpu-pinned") {
@@ -43,12 +35,12 @@ export class OnnxStorage extends tf.KernelBackend {
         "a tensor on the GPU cannot be read synchronously, nor by an eager tfjs op; await tensor.data(), or compute inside a compiled function",
       );
     }
-    return (tensor.data as Elements).slice();
+    return tensor.data as Elements;
   }
 
   override async read(dataId: object): Promise<tf.backend_util.BackendValues> {
     const { tensor } = this.#entries.get(dataId)!;
-    return ((await tensor.getData()) as Elements).slice();
+    return (await tensor.getData()) as Elements;
   }
 
   override disposeData(dataId: object, force = false): boolean {
@@ -57,8 +49,8 @@ export class OnnxStorage extends tf.KernelBackend {
     entry.references -= 1;
     if (!force && entry.references > 0) return false;
     this.#entries.delete(dataId);
-    if (entry.tensor.location === "cpu") this.#pool.give(entry.tensor.data as Elements);
-    else entry.tensor.dispose();
+    // Memory of JavaScript's is left to its collector, since a value that was read may still be in use.
+    if (entry.tensor.location !== "cpu") entry.tensor.dispose();
     return true;
   }
 
