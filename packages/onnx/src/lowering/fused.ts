@@ -25,8 +25,8 @@ const gelu: Lowering = ({ graph: g, inputs: { x }, attrs }) =>
 
 /** erf form: Phi(x) + x phi(x). tanh form: 0.5 (1 + t) + 0.5 x (1 - t^2) u', t = tanh u, u = sqrt(2/pi) (x + 0.044715 x^3). */
 const geluGrad: Lowering = ({ graph: g, inputs: { x, dy }, attrs }) => {
-  const square = mul(g, x!, x!);
   if (attrs.approximate === "tanh") {
+    const square = mul(g, x!, x!);
     const c = Math.sqrt(2 / Math.PI);
     const u = mul(g, x!, add(g, mul(g, square, f(g, c * 0.044715)), f(g, c)));
     const t = unary(g, "Tanh", u);
@@ -34,9 +34,11 @@ const geluGrad: Lowering = ({ graph: g, inputs: { x, dy }, attrs }) => {
     const slope = mul(g, mul(g, x!, du), sub(g, f(g, 1), mul(g, t, t)));
     return mul(g, mul(g, dy!, f(g, 0.5)), add(g, add(g, t, f(g, 1)), slope));
   }
-  const cdf = add(g, mul(g, unary(g, "Erf", mul(g, x!, f(g, Math.SQRT1_2))), f(g, 0.5)), f(g, 0.5));
-  const pdf = mul(g, unary(g, "Exp", mul(g, square, f(g, -0.5))), f(g, 1 / Math.sqrt(2 * Math.PI)));
-  return mul(g, dy!, add(g, cdf, mul(g, x!, pdf)));
+  // With u = x / sqrt 2: Phi(x) = (1 + erf u) / 2, and x phi(x) = u exp(-u^2) / sqrt(pi), whose factor goes into the exponent.
+  const u = mul(g, x!, f(g, Math.SQRT1_2));
+  const cdf = add(g, mul(g, unary(g, "Erf", u), f(g, 0.5)), f(g, 0.5));
+  const density = unary(g, "Exp", sub(g, f(g, -0.5 * Math.log(Math.PI)), mul(g, u, u)));
+  return mul(g, dy!, add(g, cdf, mul(g, u, density)));
 };
 
 /** Normalised rows, their scale factors and, for layer norm, the operator's own output; shared by value and gradient. */
