@@ -1,8 +1,7 @@
 import { type Compiled, type Engine, installCompat, type Rng, silenceTfjsBanner } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
+import type { Tensor as OrtTensor } from "onnxruntime-common";
 import { usedInputs, type Value } from "./graph/graph.ts";
-import { encodeOnnx } from "./graph/onnx-file.ts";
 import {
   loadOnnxRuntime,
   ONNX_DEVICES,
@@ -11,6 +10,7 @@ import {
   type OnnxRuntimeOptions,
 } from "./runtime/onnx-runtime.ts";
 import { OnnxStorage } from "./runtime/onnx-storage.ts";
+import type { Program } from "./runtime/program.ts";
 import { shareTensor, tensorInfoOf } from "./tfjs-engine.ts";
 import { replay } from "./trace/recording-rng.ts";
 import { type FlatArguments, flattenArguments, type ResultLeaf, type Traced, trace } from "./trace/trace.ts";
@@ -45,13 +45,14 @@ interface Plan {
   readonly traced: Traced;
   /** Which inputs the graph reads. */
   readonly used: ReadonlySet<Value>;
-  readonly session: Promise<InferenceSession | undefined>;
+  /** Undefined for a function that only hands its arguments back. */
+  readonly program: Promise<Program | undefined>;
 }
 
 class OnnxEngine implements Engine {
   readonly name: string;
   readonly #runtime: OnnxRuntime;
-  readonly #storage = new OnnxStorage();
+  readonly #storage: OnnxStorage;
   readonly #release = new Set<() => void>();
   /** Calls run one after another: sessions are not re-entrant. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -60,6 +61,7 @@ class OnnxEngine implements Engine {
   constructor(runtime: OnnxRuntime) {
     this.name = `onnx:${runtime.device}`;
     this.#runtime = runtime;
+    this.#storage = new OnnxStorage(runtime.loader);
   }
 
   compile<A extends readonly unknown[], R>(fn: (...args: A) => R): Compiled<A, R> {
@@ -68,7 +70,7 @@ class OnnxEngine implements Engine {
     const plans = new Map<string, Plan>();
     let freed = false;
     const free = (plan: Plan) => {
-      void plan.session.then((session) => session?.release()).catch(() => {});
+      void plan.program.then((program) => program?.release()).catch(() => {});
     };
     const release = () => {
       freed = true;
@@ -119,18 +121,15 @@ class OnnxEngine implements Engine {
     const traced = trace(fn, args);
     const used = usedInputs(traced.outputs);
     const inputs = [...traced.arguments, ...traced.draws].filter((value) => used.has(value));
-    // A function that only hands its arguments back needs no graph.
-    const session =
+    const program =
       traced.outputs.length === 0
         ? Promise.resolve(undefined)
-        : this.#runtime.createSession(
-            encodeOnnx({
-              inputs: inputs.map((value) => ({ name: value.input!, value })),
-              outputs: traced.outputs.map((value, i) => ({ name: `out${i}`, value })),
-            }),
-          );
-    session.catch(() => {}); // reported by the call that awaits it
-    return { traced, used, session };
+        : this.#runtime.loader.load({
+            inputs: inputs.map((value) => ({ name: value.input!, value })),
+            outputs: traced.outputs.map((value, i) => ({ name: `out${i}`, value })),
+          });
+    program.catch(() => {}); // reported by the call that awaits it
+    return { traced, used, program };
   }
 
   async #execute(plan: Plan, flat: FlatArguments, what: string): Promise<unknown> {
@@ -170,12 +169,12 @@ class OnnxEngine implements Engine {
     what: string,
   ): Promise<OrtTensor[]> {
     const { traced, used } = plan;
-    const session = await plan.session.catch((error: unknown) => {
+    const program = await plan.program.catch((error: unknown) => {
       throw new Error(`${this.name} engine: the graph of ${what} was refused by ONNX Runtime: ${messageOf(error)}`, {
         cause: error,
       });
     });
-    if (!session) return [];
+    if (!program) return [];
     const feeds: Record<string, OrtTensor> = {};
     for (const [i, value] of traced.arguments.entries()) {
       if (used.has(value)) feeds[value.input!] = await this.#feed(held[i]!, value);
@@ -183,10 +182,8 @@ class OnnxEngine implements Engine {
     for (const value of traced.draws) {
       if (used.has(value)) feeds[value.input!] = this.#tensor(value, draws.get(value.input!)!);
     }
-    const names = traced.outputs.map((_, i) => `out${i}`);
     try {
-      const results = await session.run(feeds);
-      return names.map((name) => results[name] as OrtTensor);
+      return await program.run(feeds);
     } catch (error) {
       throw new Error(`${this.name} engine: running ${what} failed: ${messageOf(error)}`, { cause: error });
     }

@@ -185,6 +185,13 @@ describe("the compiled engine refuses", () => {
     ).rejects.toThrow("disposed");
   });
 
+  it("inputs that ONNX Runtime stops at, with its reason, and works on", async () => {
+    const pick = engine.compile((x: tf.Tensor, i: tf.Tensor) => tf.gather(x, i as tf.Tensor1D));
+    const x = tf.tensor([1, 2, 3]);
+    await expect(pick(x, tf.tensor1d([7], "int32"))).rejects.toThrow(/onnx:cpu engine: running .* failed: .*out of/s);
+    expect(await values(await pick(x, tf.tensor1d([2], "int32")))).toEqual([3]);
+  });
+
   it("to work after dispose", async () => {
     const other = await createOnnxEngine();
     const fn = other.compile((x: tf.Tensor) => tf.add(x, 1));

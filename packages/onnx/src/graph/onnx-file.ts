@@ -23,6 +23,8 @@ export interface OnnxModel {
   readonly inputs: readonly { readonly name: string; readonly value: Value }[];
   readonly outputs: readonly { readonly name: string; readonly value: Value }[];
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Declares an empty sequence of this name as the first output. */
+  readonly sequenceOutput?: string | undefined;
 }
 
 function writeAttribute([name, attribute]: [string, Attribute], pbf: PbfWriter): void {
@@ -111,6 +113,18 @@ export function encodeOnnx(model: OnnxModel): Uint8Array {
     pbf.writeStringField(2, name);
     pbf.writeStringField(4, "Identity");
   };
+  const writeSequenceNode = (name: string, pbf: PbfWriter) => {
+    pbf.writeStringField(2, name);
+    pbf.writeStringField(4, "SequenceEmpty");
+  };
+  const writeFloatElement = (_: null, pbf: PbfWriter) => pbf.writeVarintField(1, DATA_TYPE.float32);
+  const writeFloatTensor = (_: null, pbf: PbfWriter) => pbf.writeMessage(1, writeFloatElement, null);
+  const writeSequence = (_: null, pbf: PbfWriter) => pbf.writeMessage(1, writeFloatTensor, null);
+  const writeSequenceType = (_: null, pbf: PbfWriter) => pbf.writeMessage(4, writeSequence, null);
+  const writeSequenceInfo = (name: string, pbf: PbfWriter) => {
+    pbf.writeStringField(1, name);
+    pbf.writeMessage(2, writeSequenceType, null);
+  };
   const writeGraph = (_: null, pbf: PbfWriter) => {
     const free = new Set(model.outputs.map(({ value }) => value));
     const direct = outputNodes.filter(({ name, value }) => {
@@ -121,9 +135,11 @@ export function encodeOnnx(model: OnnxModel): Uint8Array {
     });
     for (const node of nodes) pbf.writeMessage(1, writeNode, node);
     for (const output of outputNodes) if (!direct.includes(output)) pbf.writeMessage(1, writeIdentity, output);
+    if (model.sequenceOutput !== undefined) pbf.writeMessage(1, writeSequenceNode, model.sequenceOutput);
     pbf.writeStringField(2, "genai");
     for (const value of initializers) pbf.writeMessage(5, writeInitializer, value);
     for (const input of model.inputs) pbf.writeMessage(11, writeValueInfo, input);
+    if (model.sequenceOutput !== undefined) pbf.writeMessage(12, writeSequenceInfo, model.sequenceOutput);
     for (const output of model.outputs) pbf.writeMessage(12, writeValueInfo, output);
   };
   const writeOpset = ({ domain, version }: { domain: string; version: number }, pbf: PbfWriter) => {

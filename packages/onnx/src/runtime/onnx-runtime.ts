@@ -1,8 +1,8 @@
 import { EngineUnavailableError } from "@genai/core";
-import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from "onnxruntime-common";
+import type { InferenceSession, TensorConstructor } from "onnxruntime-common";
 import { Graph } from "../graph/graph.ts";
-import { encodeOnnx } from "../graph/onnx-file.ts";
 import { binary } from "../graph/operators.ts";
+import { inPlaceLoader, type Loader, plainLoader } from "./program.ts";
 
 /** Devices that ONNX Runtime computes on: all but wasm in Node, wasm and webgpu in browsers. */
 export type OnnxDevice = "cpu" | "wasm" | "webgpu" | "cuda" | "coreml" | "dml";
@@ -20,9 +20,7 @@ export interface OnnxRuntimeOptions {
 export interface OnnxRuntime {
   readonly device: OnnxDevice;
   readonly Tensor: TensorConstructor;
-  /** Where results live: in JavaScript's memory, or on the GPU. */
-  readonly outputLocation: "cpu" | "gpu-buffer";
-  createSession(model: Uint8Array): Promise<InferenceSession>;
+  readonly loader: Loader;
 }
 
 interface OrtModule {
@@ -92,38 +90,37 @@ export async function loadOnnxRuntime(device: OnnxDevice, options: OnnxRuntimeOp
     ort.env.wasm.numThreads = threads;
     if (options.wasmPaths !== undefined) ort.env.wasm.wasmPaths = options.wasmPaths;
   }
-  const outputLocation = !node && device === "webgpu" ? "gpu-buffer" : "cpu";
   const sessionOptions: InferenceSession.SessionOptions = {
     executionProviders: [device],
     graphOptimizationLevel: "all",
     logSeverityLevel: 4,
     ...(node && options.threads !== undefined ? { intraOpNumThreads: options.threads } : {}),
-    ...(outputLocation === "gpu-buffer" ? { preferredOutputLocation: "gpu-buffer" } : {}),
+    // In browsers, results of a GPU stay there, to be passed to the next call.
+    ...(!node && device === "webgpu" ? { preferredOutputLocation: "gpu-buffer" } : {}),
   };
-  const runtime: OnnxRuntime = {
-    device,
-    Tensor: ort.Tensor,
-    outputLocation,
-    createSession: (model) => ort.InferenceSession.create(model, sessionOptions),
-  };
+  const createSession = (bytes: Uint8Array) => ort.InferenceSession.create(bytes, sessionOptions);
+  if (node) {
+    const loader = inPlaceLoader(createSession, ort.Tensor);
+    // Whatever goes wrong here is found again, and reported, by the plain way below.
+    if (await computes(loader, ort.Tensor).catch(() => false)) return { device, Tensor: ort.Tensor, loader };
+  }
+  const loader = plainLoader(createSession);
   try {
-    await probe(runtime);
+    if (!(await computes(loader, ort.Tensor))) throw new Error(`1 + 1 is not 2 on ${device}`);
   } catch (error) {
     throw unavailable(device, firstLine(error), error);
   }
-  return runtime;
+  return { device, Tensor: ort.Tensor, loader };
 }
 
-/** Adds two numbers on the device. */
-async function probe(runtime: OnnxRuntime): Promise<void> {
+/** Adds two numbers on the device, and reports whether the sum is right. */
+async function computes(loader: Loader, Tensor: TensorConstructor): Promise<boolean> {
   const graph = new Graph();
   const x = graph.input("x", "float32", [2]);
   const y = binary(graph, "Add", x, x);
-  const session = await runtime.createSession(
-    encodeOnnx({ inputs: [{ name: "x", value: x }], outputs: [{ name: "y", value: y }] }),
-  );
-  const results = await session.run({ x: new runtime.Tensor("float32", Float32Array.of(1, 2), [2]) });
-  const sum = (await (results.y as OrtTensor).getData()) as Float32Array;
-  await session.release();
-  if (sum[0] !== 2 || sum[1] !== 4) throw new Error(`1 + 1 gave ${sum[0]} on ${runtime.device}`);
+  const program = await loader.load({ inputs: [{ name: "x", value: x }], outputs: [{ name: "y", value: y }] });
+  const [sum] = await program.run({ x: new Tensor("float32", Float32Array.of(1, 2), [2]) });
+  const values = (await sum!.getData()) as Float32Array;
+  await program.release();
+  return values[0] === 2 && values[1] === 4;
 }

@@ -1,12 +1,12 @@
 import * as tf from "@tensorflow/tfjs";
 import type { Tensor as OrtTensor } from "onnxruntime-common";
+import type { Elements } from "./buffer-pool.ts";
+import type { Loader } from "./program.ts";
 
 interface Entry {
   readonly tensor: OrtTensor;
   references: number;
 }
-
-type Elements = Float32Array | Int32Array | Uint8Array;
 
 /**
  * Holds the results of compiled functions: a tfjs backend without kernels. Its tensors are passed back to compiled
@@ -14,6 +14,12 @@ type Elements = Float32Array | Int32Array | Uint8Array;
  */
 export class OnnxStorage extends tf.KernelBackend {
   #entries = new Map<object, Entry>();
+  readonly #loader: Pick<Loader, "recycle" | "reusesMemory">;
+
+  constructor(loader: Pick<Loader, "recycle" | "reusesMemory">) {
+    super();
+    this.#loader = loader;
+  }
 
   /** A tfjs tensor over an ONNX Runtime tensor, which it owns from now on. */
   adopt(tensor: OrtTensor): tf.Tensor {
@@ -35,12 +41,17 @@ export class OnnxStorage extends tf.KernelBackend {
         "a tensor on the GPU cannot be read synchronously, nor by an eager tfjs op; await tensor.data(), or compute inside a compiled function",
       );
     }
-    return tensor.data as Elements;
+    return this.#ownedBy(tensor.data as Elements);
   }
 
   override async read(dataId: object): Promise<tf.backend_util.BackendValues> {
     const { tensor } = this.#entries.get(dataId)!;
-    return (await tensor.getData()) as Elements;
+    return this.#ownedBy((await tensor.getData()) as Elements);
+  }
+
+  /** What a reader may keep: a copy where the memory is used again after the tensor's disposal. */
+  #ownedBy(elements: Elements): Elements {
+    return this.#loader.reusesMemory ? elements.slice() : elements;
   }
 
   override disposeData(dataId: object, force = false): boolean {
@@ -49,8 +60,7 @@ export class OnnxStorage extends tf.KernelBackend {
     entry.references -= 1;
     if (!force && entry.references > 0) return false;
     this.#entries.delete(dataId);
-    // Memory of JavaScript's is left to its collector, since a value that was read may still be in use.
-    if (entry.tensor.location !== "cpu") entry.tensor.dispose();
+    this.#loader.recycle(entry.tensor);
     return true;
   }
 

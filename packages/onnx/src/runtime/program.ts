@@ -1,0 +1,83 @@
+import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from "onnxruntime-common";
+import { sizeOf } from "../graph/graph.ts";
+import { encodeOnnx, type OnnxModel } from "../graph/onnx-file.ts";
+import { BufferPool, type Elements } from "./buffer-pool.ts";
+
+/** A graph that ONNX Runtime has taken and prepared. */
+export interface Program {
+  /** Runs the graph on inputs by name; resolves to its outputs in order. Not re-entrant. */
+  run(feeds: Readonly<Record<string, OrtTensor>>): Promise<OrtTensor[]>;
+  release(): Promise<void>;
+}
+
+/** How graphs become programs and what happens to the memory of their results. */
+export interface Loader {
+  load(model: OnnxModel): Promise<Program>;
+  /** Takes back a result that nobody holds any more. */
+  recycle(tensor: OrtTensor): void;
+  /** Whether `recycle` makes memory be written to again, so that readers need copies. */
+  readonly reusesMemory: boolean;
+}
+
+type CreateSession = (bytes: Uint8Array) => Promise<InferenceSession>;
+
+/** Results in memory of the runtime's choosing. */
+export function plainLoader(createSession: CreateSession): Loader {
+  return {
+    reusesMemory: false,
+    load: async (model) => {
+      const session = await createSession(encodeOnnx(model));
+      return {
+        run: async (feeds) => {
+          const results = await session.run(feeds);
+          return model.outputs.map(({ name }) => results[name] as OrtTensor);
+        },
+        release: () => session.release(),
+      };
+    },
+    recycle: (tensor) => {
+      // Memory of JavaScript's is left to its collector.
+      if (tensor.location !== "cpu") tensor.dispose();
+    },
+  };
+}
+
+/** The output that ends a call; see `inPlaceLoader`. */
+const END = "end";
+const ENDED = /^Non tensor type is temporarily not supported/;
+
+/**
+ * Results in memory that is given to the runtime and used again after their disposal.
+ *
+ * onnxruntime-node writes an output into the memory that it is given, but then also copies every output into an
+ * ArrayBuffer of its own: for a training step that is the whole state, a tenth of the time, and garbage of that size for
+ * the collector. It makes the copies in the order of the outputs, after the graph has run. So an output that it cannot
+ * convert is declared first, an empty sequence: the call then ends with an error that says so, and what was computed
+ * stands in the memory given. `loadOnnxRuntime` tries this on a small graph and takes `plainLoader` where it does not work.
+ */
+export function inPlaceLoader(createSession: CreateSession, Tensor: TensorConstructor): Loader {
+  const pool = new BufferPool();
+  return {
+    reusesMemory: true,
+    load: async (model) => {
+      const session = await createSession(encodeOnnx({ ...model, sequenceOutput: END }));
+      return {
+        run: async (feeds) => {
+          const fetches: Record<string, OrtTensor | null> = { [END]: null };
+          for (const { name, value } of model.outputs) {
+            const place = pool.take(value.type, sizeOf(value.shape));
+            fetches[name] = new Tensor(value.type as "float32", place as Float32Array, value.shape);
+          }
+          try {
+            await session.run(feeds, fetches);
+          } catch (error) {
+            if (!(error instanceof Error && ENDED.test(error.message))) throw error;
+          }
+          return model.outputs.map(({ name }) => fetches[name] as OrtTensor);
+        },
+        release: () => session.release(),
+      };
+    },
+    recycle: (tensor) => pool.give(tensor.data as Elements),
+  };
+}
