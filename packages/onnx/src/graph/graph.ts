@@ -67,8 +67,9 @@ export class Graph {
         return this.filled(type, shape, first);
       }
     }
-    // Small constants (axes, index tables) recur; large ones are not worth comparing.
-    const key = size <= 64 ? `${type}|${shape}|${Array.from(data, (x) => (Object.is(x, -0) ? "-0" : x))}` : undefined;
+    // Axes and index tables recur, and what is computed from them is shared only if they are; weights do not recur.
+    const comparable = size <= 64 || (size <= 65536 && type !== "float32");
+    const key = comparable ? `${type}|${shape}|${Array.from(data, (x) => (Object.is(x, -0) ? "-0" : x))}` : undefined;
     const known = key === undefined ? undefined : this.#constants.get(key);
     if (known) return known;
     const value: Value = { id: this.#nextId++, type, shape: [...shape], data };

@@ -90,7 +90,11 @@ const FOLD: Record<Arithmetic, (a: number, b: number) => number> = {
 
 /** An operand as small as broadcasting allows: uniform constants shrink to scalars, undone expansions to their source. */
 function slim(g: Graph, x: Value, other: Value, shape: readonly number[]): Value {
-  if (x.fill !== undefined && sameShape(other.shape, shape)) return g.scalar(x.type, x.fill);
+  if (sameShape(other.shape, shape)) {
+    if (x.fill !== undefined) return g.scalar(x.type, x.fill);
+    // The runtime is fast with scalars, not with a last axis of size one.
+    if (sizeOf(x.shape) === 1) return reshape(g, x, []);
+  }
   if (x.node?.op === "Expand") {
     const source = x.node.inputs[0]!;
     if (sameShape(broadcastShape(source.shape, other.shape), shape)) return source;
@@ -194,7 +198,17 @@ export function reduce(g: Graph, op: Reduction, x: Value, axes: readonly number[
   if (op === "ReduceSum" && x.node?.op === "Mul" && x.node.inputs[0] === x.node.inputs[1]) {
     return reduce(g, "ReduceSumSquare", x.node.inputs[0]!, axes, keepDims);
   }
-  return g.node(op, [x, g.int64s(axes)], x.type, shape, { keepdims: { int: Number(keepDims) } });
+  // Axes of size one keep the runtime from its fast paths (a sum over [N, 1] takes 30 times as long as over [N]).
+  const long = x.shape.flatMap((dim, i) => (dim === 1 ? [] : [i]));
+  const input = reshape(
+    g,
+    x,
+    long.map((i) => x.shape[i]!),
+  );
+  const longAxes = long.flatMap((axis, i) => (axes.includes(axis) ? [i] : []));
+  const rest = long.filter((axis) => !axes.includes(axis)).map((axis) => x.shape[axis]!);
+  const reduced = g.node(op, [input, g.int64s(longAxes)], x.type, rest, { keepdims: { int: 0 } });
+  return reshape(g, reduced, shape);
 }
 
 /** Matrix product of the last two axes with optional transposes; leading axes broadcast. */

@@ -1,6 +1,6 @@
 import { backend_util } from "@tensorflow/tfjs";
 import type { Graph, Value } from "../graph/graph.ts";
-import { add, gather, matMul, pad, reduce, reshape, transpose } from "../graph/operators.ts";
+import { add, gather, matMul, pad, reduce, reshape, slice, transpose } from "../graph/operators.ts";
 import { activate } from "./elementwise.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
 
@@ -58,23 +58,92 @@ function patchIndices(spec: ConvSpec, input: Size, output: Size, kernel: Size) {
   return indices;
 }
 
-/** The patches under the filter, [N * OH * OW, K * C]: one parallel gather of pixel rows. */
-function patches(g: Graph, x: Value, spec: ConvSpec, output: Size, kernel: Size): Value {
+/** The patches under a filter as a matrix, and the filter in the same order of elements. */
+interface Patches {
+  /** [N * OH * OW, P], P elements in a patch. */
+  readonly columns: Value;
+  /** [O, C, kh, kw] -> [P, O] */
+  filterMatrix(weight: Value): Value;
+  /** [P, O] -> [O, C, kh, kw] */
+  fromFilterMatrix(matrix: Value): Value;
+}
+
+/** Gathers the patches: one parallel operator that copies pixels, C elements at a time. */
+function patches(g: Graph, x: Value, spec: ConvSpec, output: Size, kernel: Size): Patches {
   const [n, h, w, c] = x.shape as [number, number, number, number];
   const [oh, ow] = output;
-  const k = kernel[0] * kernel[1];
+  const [kh, kw] = kernel;
+  const k = kh * kw;
+  const matrices = {
+    filterMatrix: (weight: Value) => reshape(g, transpose(g, weight, OIHW_TO_HWIO), [k * c, weight.shape[0]!]),
+    fromFilterMatrix: (matrix: Value) => transpose(g, reshape(g, matrix, [kh, kw, c, matrix.shape[1]!]), HWIO_TO_OIHW),
+  };
   const isPointwise = k === 1 && spec.strides.every((s) => s === 1) && spec.pads.every((p) => p === 0);
-  if (isPointwise) return reshape(g, x, [n * h * w, c]);
+  if (isPointwise) return { columns: reshape(g, x, [n * h * w, c]), ...matrices };
   const pixels = pad(g, reshape(g, x, [n, h * w, c]), [0, 0, 0], [0, 1, 0]);
   const indices = g.constant("int32", [oh * ow * k], patchIndices(spec, [h, w], output, kernel));
-  return reshape(g, gather(g, pixels, indices, 1), [n * oh * ow, k * c]);
+  return { columns: reshape(g, gather(g, pixels, indices, 1), [n * oh * ow, k * c]), ...matrices };
 }
 
 /**
- * Few input channels make gathered rows of a few bytes, where the runtime's own convolution wins; from 8 channels on, one
- * large matrix product of gathered patches is up to twice as fast (docs/benchmarks.md).
+ * The patches of a convolution with stride s and few channels. Blocks of s x s pixels become the channels of a smaller
+ * image, on which the convolution has stride 1 and a smaller filter, so that longer runs of memory are copied.
  */
-const prefersPatches = (spec: ConvSpec, channels: number) => spec.groups === 1 && channels >= 8;
+function blockPatches(g: Graph, x: Value, spec: ConvSpec, output: Size, kernel: Size): Patches {
+  const [n, h, w, c] = x.shape as [number, number, number, number];
+  const [s] = spec.strides;
+  const blocks = kernel.map((size) => Math.ceil(size / s)) as [number, number];
+  const tall = output.map((size, axis) => size + blocks[axis]! - 1) as [number, number];
+  // Rows and columns beyond the last patch are cut off, missing ones are zeros, as in the filter's last block.
+  const [top, left] = spec.pads;
+  const after = [tall[0] * s - h - top, tall[1] * s - w - left] as const;
+  const padded = pad(g, x, [0, top, left, 0], [0, Math.max(0, after[0]), Math.max(0, after[1]), 0]);
+  const cut = slice(g, padded, [0, 0, 0, 0], [n, tall[0] * s, tall[1] * s, c]);
+  const image = reshape(g, transpose(g, reshape(g, cut, [n, tall[0], s, tall[1], s, c]), [0, 1, 3, 2, 4, 5]), [
+    n,
+    tall[0],
+    tall[1],
+    s * s * c,
+  ]);
+  const whole = [blocks[0] * s, blocks[1] * s] as const;
+  const inner = patches(
+    g,
+    image,
+    { strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1], groups: 1 },
+    output,
+    blocks,
+  );
+  return {
+    columns: inner.columns,
+    filterMatrix: (weight) => {
+      const o = weight.shape[0]!;
+      const full = pad(g, weight, [0, 0, 0, 0], [0, 0, whole[0] - kernel[0], whole[1] - kernel[1]]);
+      const split = reshape(g, full, [o, c, blocks[0], s, blocks[1], s]);
+      return reshape(g, transpose(g, split, [2, 4, 3, 5, 1, 0]), [whole[0] * whole[1] * c, o]);
+    },
+    fromFilterMatrix: (matrix) => {
+      const o = matrix.shape[1]!;
+      const split = reshape(g, matrix, [blocks[0], blocks[1], s, s, c, o]);
+      const full = reshape(g, transpose(g, split, [5, 4, 0, 2, 1, 3]), [o, c, whole[0], whole[1]]);
+      return slice(g, full, [0, 0, 0, 0], [o, c, kernel[0], kernel[1]]);
+    },
+  };
+}
+
+/** From this many channels on, pixels are long enough to be copied one by one. */
+const WIDE = 8;
+
+const hasBlocks = ({ strides, dilations }: ConvSpec) =>
+  strides[0] > 1 && strides[0] === strides[1] && dilations[0] === 1 && dilations[1] === 1;
+
+/** The patches of an ungrouped convolution, by the way that copies them fastest. */
+function bestPatches(g: Graph, x: Value, spec: ConvSpec, output: Size, kernel: Size): Patches {
+  const narrow = x.shape[3]! < WIDE && hasBlocks(spec);
+  return narrow ? blockPatches(g, x, spec, output, kernel) : patches(g, x, spec, output, kernel);
+}
+
+/** Gathered patches and one large matrix product, or the runtime's own operator, which wins where patches are costly. */
+const prefersPatches = (spec: ConvSpec, channels: number) => spec.groups === 1 && (channels >= WIDE || hasBlocks(spec));
 
 /** Beyond this many products per input pixel (stride 1), gathering them costs more than the runtime's own operator. */
 const MAX_PRODUCTS_PER_PIXEL = 4;
@@ -86,9 +155,8 @@ export function conv2d(g: Graph, x: Value, weight: Value, spec: ConvSpec): Value
   const oh = outputSize(spec, h, kh, 0);
   const ow = outputSize(spec, w, kw, 1);
   if (prefersPatches(spec, c)) {
-    const columns = patches(g, x, spec, [oh, ow], [kh, kw]);
-    const filter = reshape(g, transpose(g, weight, OIHW_TO_HWIO), [kh * kw * c, o]);
-    return reshape(g, matMul(g, columns, filter), [n, oh, ow, o]);
+    const { columns, filterMatrix } = bestPatches(g, x, spec, [oh, ow], [kh, kw]);
+    return reshape(g, matMul(g, columns, filterMatrix(weight)), [n, oh, ow, o]);
   }
   const y = g.node("Conv", [transpose(g, x, TO_NCHW), weight], "float32", [n, o, oh, ow], attributes(spec, [kh, kw]));
   return transpose(g, y, TO_NHWC);
@@ -118,7 +186,7 @@ export function conv2dInputGrad(
   const [o, , kh, kw] = weight.shape as [number, number, number, number];
   const [oh, ow] = dy.shape.slice(1, 3) as [number, number];
   const perPixel = Math.ceil(kh / spec.strides[0]) * Math.ceil(kw / spec.strides[1]);
-  if (prefersPatches(spec, c) && perPixel <= MAX_PRODUCTS_PER_PIXEL) {
+  if (spec.groups === 1 && c >= WIDE && perPixel <= MAX_PRODUCTS_PER_PIXEL) {
     // Every pixel of dy times the whole filter, then for every input pixel the sum of the products that meet there. One
     // zero pixel is added to dy, whose products are the zeros that shorter lists are filled up with.
     const k = kh * kw;
@@ -150,13 +218,13 @@ export function conv2dFilterGrad(g: Graph, x: Value, dy: Value, spec: ConvSpec, 
   const [n, oh, ow] = dy.shape as [number, number, number, number];
   const rows = n * oh * ow;
   const k = kh * kw;
-  const columns = patches(g, x, spec, [oh, ow], [kh, kw]);
   const { groups } = spec;
   if (groups === 1) {
+    const { columns, fromFilterMatrix } = bestPatches(g, x, spec, [oh, ow], [kh, kw]);
     // Transposing the wide factor rather than dy: a fifth faster in ONNX Runtime.
-    const dw = matMul(g, columns, reshape(g, dy, [rows, o]), true, false);
-    return transpose(g, reshape(g, dw, [kh, kw, i, o]), HWIO_TO_OIHW);
+    return fromFilterMatrix(matMul(g, columns, reshape(g, dy, [rows, o]), true, false));
   }
+  const { columns } = patches(g, x, spec, [oh, ow], [kh, kw]);
   if (i === 1 && o === groups) {
     // Depthwise: every filter position is a sum of products over all rows.
     const dw = reduce(
