@@ -1,3 +1,4 @@
+export { anomalyScore, auroc, calibrateThreshold, reconstructionScore, scoreAll } from "./anomaly.ts";
 export {
   type Autoencoder,
   type AutoencoderConfig,
@@ -12,6 +13,24 @@ export {
   maskingCorruption,
   saltAndPepperCorruption,
 } from "./autoencoder.ts";
+export {
+  characterAlphabet,
+  decodeStrings,
+  encodeStrings,
+} from "./character-codes.ts";
+export {
+  type CodePrior,
+  type CodePriorBlock,
+  type CodePriorConfig,
+  type CodePriorParams,
+  codePriorLogits,
+  codePriorLoss,
+  createCodePrior,
+  type SampleCodesOptions,
+  sampleCodePrior,
+  sampleVqVae,
+  vqVaeNll,
+} from "./code-prior.ts";
 export {
   type ConditionalVae,
   type ConditionalVaeConfig,
@@ -40,6 +59,13 @@ export {
 } from "./conv-vae.ts";
 export { convVaeElbo, type Elbo, type ElboOptions, type VaeElboOptions, vaeElbo } from "./elbo.ts";
 export {
+  type FitMixtureOptions,
+  fitGaussianMixture,
+  type GaussianMixture,
+  gaussianMixtureLogLikelihood,
+  type MixtureRows,
+} from "./gaussian-mixture.ts";
+export {
   createHierarchicalVae,
   type HierarchicalVae,
   type HierarchicalVaeConfig,
@@ -50,6 +76,7 @@ export {
   reconstructHierarchicalVae,
   sampleHierarchicalVae,
 } from "./hierarchical-vae.ts";
+export { assertSomeObserved, drawRound, type ImputeOptions, imputeMean, imputeMissing } from "./imputation.ts";
 export {
   estimateLogLikelihood,
   iwaeLoss,
@@ -93,6 +120,7 @@ export {
   mlpVaeLoss,
   mlpVaePresets,
 } from "./mlp-vae.ts";
+export { fitPca, imputePca, type Pca, pcaScore, reconstructPca } from "./pca.ts";
 export {
   createMixturePrior,
   createVampPrior,
@@ -106,6 +134,41 @@ export {
   vampPrior,
 } from "./priors.ts";
 export {
+  createSequenceVae,
+  type DecodeSequenceOptions,
+  decodeSequenceVae,
+  encodeSequenceVae,
+  interpolateSequenceVae,
+  reconstructSequenceVae,
+  type SequenceVae,
+  type SequenceVaeConfig,
+  type SequenceVaeLossOptions,
+  type SequenceVaeParams,
+  sampleSequenceVae,
+  sequenceVaeLoss,
+} from "./sequence-vae.ts";
+export {
+  describeTableColumns,
+  hideCells,
+  type TableColumn,
+  type TableColumnData,
+  type TableRows,
+  tableFromCells,
+  tableRows,
+} from "./table-columns.ts";
+export {
+  createTableVae,
+  encodeTableVae,
+  imputeTableVae,
+  sampleTableVae,
+  type TableVae,
+  type TableVaeConfig,
+  type TableVaeLossOptions,
+  type TableVaeParams,
+  tableVaeLogLikelihood,
+  tableVaeLoss,
+} from "./table-vae.ts";
+export {
   type ImportanceWeighted,
   type Posterior,
   type VaeFunctions,
@@ -113,3 +176,23 @@ export {
   vaeFunctions,
   vaeLoss,
 } from "./vae-functions.ts";
+export {
+  createVqVae,
+  decodeVqVae,
+  encodeVqVae,
+  initVqCodebook,
+  reconstructVqVae,
+  type UpdateVqCodebookOptions,
+  updateVqCodebook,
+  type VqCodebookState,
+  type VqResidualParams,
+  type VqVae,
+  type VqVaeConfig,
+  type VqVaeLoss,
+  type VqVaeLossOptions,
+  type VqVaeParams,
+  vqCodebookUsage,
+  vqCodeMapSize,
+  vqVaeLoss,
+  vqVaePresets,
+} from "./vq-vae.ts";
