@@ -14,7 +14,7 @@ import { runTrainingBench } from "./training-job.ts";
 
 /** A training step of the VAE for tables on drawn rows like those of the diamonds: batch 256, Adam. */
 export const tableVae: BenchJob = {
-  name: "table-vae",
+  name: "table_vae",
   summary: "training step of the table VAE, 7 numbers and 3 categories, batch 256",
   async run(engine, request) {
     const batchSize = 256;

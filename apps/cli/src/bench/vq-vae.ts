@@ -15,7 +15,7 @@ import { runTrainingBench } from "./training-job.ts";
 
 /** A training step of the VQ-VAE on 28x28 images: batch 64, 128 codes by moving averages with restarts, Adam. */
 export const vqVae: BenchJob = {
-  name: "vq-vae",
+  name: "vq_vae",
   summary: "training step of the VQ-VAE, 28x28, batch 64, 128 codes",
   async run(engine, request) {
     const batchSize = 64;
