@@ -108,7 +108,7 @@ function topDown({ config, params: { decoder } }: HierarchicalVae, z2: tf.Tensor
   return gaussianOf(decoder.z1, mlp(decoder.hidden2, config.activation, z2));
 }
 
-/** q(z1 | z2, x): the product of both Gaussians (Sonderby et al., eq. 17 to 19), with log-variances throughout. */
+/** q(z1 | z2, x): both Gaussians, weighted by their precisions (Sonderby et al., section 2.2). */
 function joined(up: Posterior, down: Posterior): Posterior {
   const share = sigmoid(tf.sub(down.logvar, up.logvar)); // of the precision that comes from x
   return {
@@ -124,7 +124,7 @@ function output({ config, params: { decoder } }: HierarchicalVae, z1: tf.Tensor)
 }
 
 /**
- * The negative evidence lower bound with one draw of both codes, both KL terms times beta (Sonderby et al., eq. 6).
+ * The negative evidence lower bound with one draw of both codes, both KL terms times beta (Sonderby et al., section 2).
  *
  * @param x [B, ...inputShape] in [0, 1]
  * @returns scalars in nats, averaged over the batch: recon, kl1 and kl2 of the two layers, kl their sum, and

@@ -107,7 +107,7 @@ export interface VampPrior {
 }
 
 /**
- * Creates the learned "pseudo-inputs" of a VampPrior, p(z) = sum_k w_k q(z | u_k) (Tomczak & Welling, eq. 9). The
+ * Creates the learned "pseudo-inputs" of a VampPrior, p(z) = sum_k w_k q(z | u_k) (Tomczak & Welling, section 3). The
  * paper's weights are equal; here they are learned too and begin equal.
  */
 export function createVampPrior(config: VampPriorConfig, rng: Rng): VampPrior {

@@ -59,8 +59,8 @@ export interface VaeLossOptions {
   /** Weight of the KL term: 1 for the evidence lower bound, more for disentangled codes (Higgins et al., 2017, eq. 4). */
   readonly beta?: number | tf.Scalar;
   /**
-   * Nats that each dimension of z may carry for free (Kingma et al., "Improved Variational Inference with Inverse
-   * Autoregressive Flow", 2016, eq. 15): less does not lower the loss. 0 by default. Under a prior whose KL is
+   * Nats that each dimension of z may carry for free ("free bits", Kingma et al., "Improved Variational Inference with
+   * Inverse Autoregressive Flow", NeurIPS 2016): less does not lower the loss. 0 by default. Under a prior whose KL is
    * estimated, all dimensions count as one group with freeBits * Z.
    */
   readonly freeBits?: number;
