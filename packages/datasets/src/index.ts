@@ -95,6 +95,7 @@ export {
   type TableScaling,
   unstandardizeTable,
 } from "./split-table.ts";
+export { type ColumnValues, columnValues } from "./table-values.ts";
 export { type LoadTextFilesOptions, loadTextFiles } from "./text-files.ts";
 export { type TextBatch, type TextWindowStream, type TextWindowsOptions, textWindows } from "./text-windows.ts";
 export { type LoadTinyShakespeareOptions, loadTinyShakespeare, tinyShakespeareFile } from "./tiny-shakespeare.ts";

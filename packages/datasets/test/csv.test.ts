@@ -6,6 +6,7 @@ import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   batches,
+  columnValues,
   fitScaling,
   loadCsv,
   loadTextFiles,
@@ -134,6 +135,17 @@ describe("readCsv", () => {
     }
     expect(read).toBeGreaterThan(500);
     expect(read).toBeLessThan(4500);
+  });
+});
+
+describe("columnValues", () => {
+  it("gives every column with its values and gaps", async () => {
+    expect(columnValues(await readCsv(small))).toEqual([
+      { name: "height", kind: "numeric", values: Float32Array.of(1.5, Number.NaN, -20) },
+      { name: "width", kind: "numeric", values: Float32Array.of(10, 20, 30) },
+      { name: "colour", kind: "categorical", categories: ["blue", "red"], values: Int32Array.of(1, 0, 1) },
+      { name: "size", kind: "categorical", categories: ["big", "small"], values: Int32Array.of(0, 1, -1) },
+    ]);
   });
 });
 
