@@ -153,6 +153,9 @@ export {
   type TableColumn,
   type TableColumnData,
   type TableRows,
+  type TableSource,
+  tableBatchRows,
+  tableColumnData,
   tableFromCells,
   tableRows,
 } from "./table-columns.ts";

@@ -111,6 +111,65 @@ export function tableRows(columns: readonly TableColumn[], data: readonly TableC
   return { cells: tf.tensor2d(cells, shape), observed: tf.tensor2d(observed, shape) };
 }
 
+/** A table as `@genai/datasets` loads it: numeric columns first, NaN and -1 where a cell is missing. */
+export interface TableSource {
+  readonly columns: readonly (
+    | { readonly name: string; readonly kind: "numeric" }
+    | { readonly name: string; readonly kind: "categorical"; readonly categories: readonly string[] }
+  )[];
+  /** Row-major, the numbers of all rows. */
+  readonly numeric: ArrayLike<number>;
+  /** Row-major, the ids of all rows. */
+  readonly categorical: ArrayLike<number>;
+  /** [rows, columns] */
+  readonly shape: readonly [number, number];
+}
+
+/** The columns of a loaded table, one by one: what `describeTableColumns` and `tableRows` take. */
+export function tableColumnData(table: TableSource): TableColumnData[] {
+  const [rows] = table.shape;
+  const widths = { numeric: 0, categorical: 0 };
+  for (const { kind } of table.columns) widths[kind] += 1;
+  const next = { numeric: 0, categorical: 0 };
+  return table.columns.map((column) => {
+    const { name, kind } = column;
+    const at = next[kind]++;
+    const values = Array.from({ length: rows }, (_, row) => table[kind][row * widths[kind] + at]!);
+    return column.kind === "categorical" ? { ...column, values } : { name, kind: "numeric", values };
+  });
+}
+
+/**
+ * A batch of a loaded table as rows: for training steps on `batches(table, ...)` of `@genai/datasets`.
+ *
+ * @param columns numeric columns first
+ * @param batch numeric [B, N], categorical int32 [B, C], mask [B, N + C]
+ */
+export function tableBatchRows(
+  columns: readonly TableColumn[],
+  batch: { readonly numeric?: tf.Tensor; readonly categorical?: tf.Tensor; readonly mask: tf.Tensor },
+): TableRows {
+  const numeric = columns.filter((column) => column.kind === "numeric");
+  const ordered = columns.slice(0, numeric.length).every(({ kind }) => kind === "numeric");
+  const parts = [batch.numeric, batch.categorical].filter((part) => part !== undefined && part.size > 0);
+  const width = parts.reduce((total, part) => total + part!.shape[1]!, 0);
+  if (!ordered || width !== columns.length || (batch.numeric?.shape[1] ?? 0) !== numeric.length) {
+    throw new Error(
+      `tableBatchRows: numeric [${batch.numeric?.shape}] and categorical [${batch.categorical?.shape}]; expected ` +
+        `${numeric.length} and ${columns.length - numeric.length} columns, numbers first`,
+    );
+  }
+  return tf.tidy(() => {
+    const row = (value: (column: (typeof numeric)[number]) => number) => tf.tensor2d([numeric.map(value)]);
+    const observed = batch.mask.toFloat() as tf.Tensor2D;
+    const cells = parts.map((part) => {
+      if (part !== batch.numeric) return part!.toFloat();
+      return part!.sub(row((column) => column.mean)).div(row((column) => column.std));
+    });
+    return { cells: tf.concat(cells, 1).mul(observed) as tf.Tensor2D, observed };
+  });
+}
+
 /**
  * Turns cells back into columns in their own units.
  *

@@ -1,4 +1,5 @@
 import { createEngine, type Engine, Rng, treeMap } from "@genai/core";
+import { batches } from "@genai/datasets";
 import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
@@ -9,6 +10,8 @@ import {
   imputeTableVae,
   sampleTableVae,
   type TableColumnData,
+  tableBatchRows,
+  tableColumnData,
   tableFromCells,
   tableRows,
   tableVaeLogLikelihood,
@@ -55,6 +58,29 @@ describe("tableRows", () => {
     expect(back.map(({ name }) => name)).toEqual(["length", "colour", "weight"]);
     for (const [i, value] of Array.from(back[2]!.values).entries()) expect(value).toBeCloseTo(table[2]!.values[i]!, 4);
     expect(Array.from(back[1]!.values)).toEqual([0, 1, 0, 2, 0]);
+  });
+
+  it("takes tables and batches as the data sets have them: numbers first, then categories", async () => {
+    const set = {
+      columns: [table[0]!, table[2]!, table[1]!].map(({ values: _, ...column }) => column),
+      numeric: Float32Array.of(1, 10, 2, 20, 3, 30, Number.NaN, 40, 4, 40),
+      categorical: Int32Array.of(0, 1, -1, 2, 0),
+      mask: Uint8Array.of(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1),
+      shape: [5, 3] as const,
+      name: "made up",
+      source: "here",
+      licence: "none",
+    };
+    const data = tableColumnData(set);
+    expect(data).toEqual([table[0], table[2], table[1]].map((column) => ({ ...column })));
+    const columns = describeTableColumns(data);
+    const want = tableRows(columns, data);
+    const stream = batches(set, { batchSize: 5, shuffle: false });
+    const got = tableBatchRows(columns, (await stream.next()).value!);
+    expect(got.observed.arraySync()).toEqual(want.observed.arraySync());
+    const [a, b] = [got.cells.dataSync(), want.cells.dataSync()];
+    for (let i = 0; i < b.length; i++) expect(a[i]).toBeCloseTo(b[i]!, 5);
+    expect(() => tableBatchRows(columns.slice(1), got as never)).toThrow("numbers first");
   });
 
   it("names the column, the row and what was expected in bad tables", () => {
