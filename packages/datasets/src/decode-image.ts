@@ -109,7 +109,7 @@ function fromPalette(indices: Uint8Array, palette: readonly (readonly number[])[
 }
 
 async function decodeJpeg(bytes: Uint8Array, maxPixels: number): Promise<DecodedImage> {
-  const { components, height, orientation, width } = jpegHeader(bytes);
+  const { components, frame, height, orientation, width } = jpegHeader(bytes);
   checkSize(width, height, maxPixels);
   const { default: jpeg } = await import("jpeg-js");
   const memory = Math.ceil((64 * width * height) / 2 ** 20) + 64;
@@ -121,7 +121,7 @@ async function decodeJpeg(bytes: Uint8Array, maxPixels: number): Promise<Decoded
     maxMemoryUsageInMB: memory,
   });
   // The decoder leaves grey what a cut-off file lacks.
-  if (!endsWhole(bytes)) throw new Error("no end marker: it is truncated");
+  if (!endsWhole(bytes, frame)) throw new Error("no end marker: it is truncated");
   if (decoded.width !== width || decoded.height !== height) throw new Error("two different sizes");
   const channels = components === 1 ? 1 : 3;
   const data = new Uint8Array(width * height * channels);
@@ -131,16 +131,15 @@ async function decodeJpeg(bytes: Uint8Array, maxPixels: number): Promise<Decoded
   return upright({ width, height, channels, data }, orientation);
 }
 
-function endsWhole(bytes: Uint8Array): boolean {
-  // Some cameras pad the end, and thumbnails end earlier: the last marker is what counts.
-  for (let i = bytes.length - 1; i > 0 && i > bytes.length - 4096; i--) {
-    if (bytes[i - 1] === 0xff && bytes[i] === 0xd9) return true;
-    if (bytes[i] !== 0 && bytes[i] !== 0xff && bytes[i] !== 0x0a && bytes[i] !== 0x0d) return false;
+/** Whether an end marker follows the frame. Coded data holds none by chance, and some cameras put more after it. */
+function endsWhole(bytes: Uint8Array, frame: number): boolean {
+  for (let i = bytes.indexOf(0xff, frame); i >= 0; i = bytes.indexOf(0xff, i + 1)) {
+    if (bytes[i + 1] === 0xd9) return true;
   }
   return false;
 }
 
-/** Size, components and EXIF orientation (1 to 8) from a JPEG's segments, without decoding it. */
+/** Place of the frame, size, components and EXIF orientation (1 to 8) of a JPEG, without decoding it. */
 function jpegHeader(bytes: Uint8Array) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let orientation = 1;
@@ -153,7 +152,8 @@ function jpegHeader(bytes: Uint8Array) {
     }
     const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
     if (isFrame) {
-      return { height: view.getUint16(at + 5), width: view.getUint16(at + 7), components: bytes[at + 9]!, orientation };
+      const [height, width] = [view.getUint16(at + 5), view.getUint16(at + 7)];
+      return { frame: at, height, width, components: bytes[at + 9]!, orientation };
     }
     const length = view.getUint16(at + 2);
     if (marker === 0xe1) orientation = exifOrientation(bytes.subarray(at + 4, at + 2 + length)) ?? orientation;

@@ -112,6 +112,8 @@ describe("decodeImage", () => {
     for (const share of [0.3, 0.7, 0.99]) {
       await expect(decodeImage(photo.subarray(0, Math.floor(photo.length * share)))).rejects.toThrow(FormatError);
     }
+    const more = await decodeImage(Uint8Array.of(...photo, ...new TextEncoder().encode("a camera's trailer")));
+    expect(more).toEqual(await decodeImage(photo));
     const huge = whole.slice();
     new DataView(huge.buffer).setUint32(16, 2 ** 31 - 1);
     await expect(decodeImage(huge)).rejects.toThrow("states 2147483647x20 pixels, more than 67108864");
