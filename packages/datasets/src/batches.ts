@@ -6,11 +6,15 @@ import { type ArraySet, type Column, type ColumnView, columnsOf } from "./datase
 export type BatchOf<D> = {
   [K in keyof D as D[K] extends Column ? K : never]: K extends "images"
     ? tf.Tensor4D
-    : K extends "points"
-      ? tf.Tensor2D
-      : K extends "labels"
-        ? tf.Tensor1D
-        : tf.Tensor;
+    : K extends "videos"
+      ? tf.Tensor5D
+      : K extends "points" | "numeric" | "categorical" | "mask"
+        ? tf.Tensor2D
+        : K extends "rolls"
+          ? tf.Tensor3D
+          : K extends "labels"
+            ? tf.Tensor1D
+            : tf.Tensor;
 };
 
 export interface BatchesOptions<B, T = B> {
@@ -23,7 +27,7 @@ export interface BatchesOptions<B, T = B> {
   readonly dropLast?: boolean;
   /** How often the set is gone through. Default Infinity. */
   readonly epochs?: number;
-  /** What the bytes 0 and 255 of `images` become. Default [-1, 1]; Bernoulli likelihoods want [0, 1]. */
+  /** What the bytes 0 and 255 of `images` and `videos` become. Default [-1, 1]; Bernoulli likelihoods want [0, 1]. */
   readonly range?: readonly [low: number, high: number];
   /** How many batches are prepared in host memory ahead, while the caller computes. Default 1; 0 prepares none. */
   readonly prefetch?: number;
@@ -50,8 +54,10 @@ interface HostBatch {
 /**
  * A stream of batches of a set's examples, as tensors that belong to the caller.
  *
- * Bytes named `images` become float32 NHWC [B, height, width, channels] scaled to `range`; other bytes and Int32Arrays
- * become int32, Float32Arrays float32, each [B, ...]. The order is a function of (rng, epoch), so that a saved `state()`
+ * Bytes named `images` become float32 NHWC [B, height, width, channels] scaled to `range`, `videos` likewise; `mask` and
+ * `rolls` become float32 zeros and ones; other bytes and Int32Arrays become int32, Float32Arrays float32, each [B, ...].
+ * Tables come as `numeric` float32 [B, N], `categorical` int32 [B, C] and `mask` float32 [B, N + C]; a missing cell is 0
+ * there and in the mask, because a NaN would outlive multiplication by the mask and -1 is no row to gather. The order is a function of (rng, epoch), so that a saved `state()`
  * restored into an equal stream goes on bit-identically. Only host memory is prepared ahead: a stream that is dropped,
  * or stopped by `return()`, holds no tensors.
  *
@@ -75,6 +81,7 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
   readonly #epochs: number;
   readonly #shuffle: boolean;
   readonly #pixel: Float32Array;
+  readonly #isTable: boolean;
   #rng: RngState | null;
   #epoch = 0;
   #position = 0;
@@ -117,6 +124,7 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
     this.batchSize = batchSize;
     this.batchesPerEpoch = dropLast ? Math.floor(count / batchSize) : Math.ceil(count / batchSize);
     this.#columns = columns;
+    this.#isTable = columns.some(({ key }) => key === "mask");
     this.#options = options;
     this.#epochs = epochs;
     this.#shuffle = shuffle;
@@ -239,9 +247,14 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
     const rows =
       this.#indices(epoch)?.subarray(start, start + size) ?? Int32Array.from({ length: size }, (_, b) => start + b);
     const arrays = this.#columns.map(({ key, data, stride }) => {
-      if (data instanceof Float32Array) return gather(data, rows, stride, new Float32Array(size * stride));
-      if (key !== "images") return gather(data, rows, stride, new Int32Array(size * stride));
-      return gatherPixels(data, rows, stride, this.#pixel);
+      if (key === "images" || key === "videos") {
+        if (data instanceof Uint8Array) return gatherPixels(data, rows, stride, this.#pixel);
+      }
+      const floats = data instanceof Float32Array || key === "mask" || key === "rolls";
+      const out = gather(data, rows, stride, new (floats ? Float32Array : Int32Array)(size * stride));
+      if (this.#isTable && key === "numeric") replace(out, Number.isNaN);
+      if (this.#isTable && key === "categorical") replace(out, isNegative);
+      return out;
     });
     return { size, arrays };
   }
@@ -259,6 +272,13 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
       return transform(batch, seed.fork(this.#serial())) as tf.TensorContainer;
     }) as T;
   }
+}
+
+const isNegative = (value: number) => value < 0;
+
+/** Puts 0 where a cell is missing. */
+function replace(values: Column, missing: (value: number) => boolean): void {
+  for (let i = 0; i < values.length; i++) if (missing(values[i]!)) values[i] = 0;
 }
 
 function gather<C extends Column>(data: Column, rows: Int32Array, stride: number, out: C): C {

@@ -17,6 +17,8 @@ export interface DataFile {
   readonly bytes: number;
   /** SHA-256 of the content, lower-case hexadecimal. */
   readonly sha256: string;
+  /** "file" if `sha256` is of a `.gz` file as it is served, where nothing else was published. Default "content". */
+  readonly sha256Of?: "content" | "file";
 }
 
 /** How far a download is. */
@@ -107,7 +109,7 @@ export const isDamage = (error: unknown): error is ChecksumError | FormatError =
 
 async function verifiedContent(caller: string, file: DataFile, raw: Uint8Array, name: string): Promise<Uint8Array> {
   const content = file.path.endsWith(".gz") ? await gunzip(raw, { maxBytes: file.bytes, name }) : raw;
-  const got = await sha256Hex(content);
+  const got = await sha256Hex(file.sha256Of === "file" ? raw : content);
   if (got !== file.sha256) throw new ChecksumError(caller, name, got, file.sha256);
   return content;
 }

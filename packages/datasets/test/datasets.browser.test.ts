@@ -1,7 +1,16 @@
 import { Rng } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
-import { batches, type DataFile, DataUnavailableError, drawDigits, resolveFile } from "../src/index.ts";
+import {
+  batches,
+  type DataFile,
+  DataUnavailableError,
+  drawDigits,
+  loadCsv,
+  loadImageFolder,
+  loadTextFiles,
+  resolveFile,
+} from "../src/index.ts";
 
 const text = "to be or not to be, that is the question\n".repeat(1000);
 
@@ -49,5 +58,28 @@ describe("in a browser", () => {
     expect((await value!.images.max().data())[0]).toBeGreaterThan(0.5);
     tf.dispose(value!);
     await stream.return();
+  });
+
+  it("reads the user's own images, tables and texts from Files and addresses", async () => {
+    const canvas = new OffscreenCanvas(12, 8);
+    const context = canvas.getContext("2d")!;
+    context.fillStyle = "rgb(200, 100, 50)";
+    context.fillRect(0, 0, 12, 8);
+    const png = new File([await canvas.convertToBlob({ type: "image/png" })], "a.png");
+    const jpeg = new File([await canvas.convertToBlob({ type: "image/jpeg", quality: 1 })], "b.jpg");
+    const broken = new File([new Uint8Array(10)], "c.png");
+    const set = await loadImageFolder([png, jpeg, broken], { size: 4, onBroken: "skip" });
+    expect(set.shape).toEqual([2, 4, 4, 3]);
+    expect(set.broken.map(({ file }) => file)).toEqual(["c.png"]);
+    for (const [i, value] of set.images.entries()) {
+      expect(Math.abs(value - [200, 100, 50][i % 3]!)).toBeLessThanOrEqual(i < 48 ? 0 : 4);
+    }
+    const csv = "a,b\n1,x\n2,y\n";
+    const address = URL.createObjectURL(new Blob([csv]));
+    expect((await loadCsv(address)).shape).toEqual([2, 2]);
+    expect((await loadCsv(new File([csv], "a.csv"))).columns.map(({ name }) => name)).toEqual(["a", "b"]);
+    URL.revokeObjectURL(address);
+    expect((await loadTextFiles(new File([text], "a.txt"))).text).toBe(text);
+    await expect(loadImageFolder("/folder")).rejects.toThrow("a path needs Node");
   });
 });

@@ -202,8 +202,15 @@ class OnnxEngine implements Engine {
     }
     const { backend } = tensorInfoOf(tensor.dataId)!;
     const data = isOnGpu(backend) ? await backend.read(tensor.dataId) : backend.readSync(tensor.dataId);
-    return this.#tensor(value, data as Float32Array);
+    return this.#tensor(value, asTyped(value, data as Float32Array | Int32Array | Uint8Array));
   }
+}
+
+/** tfjs' cast from bool or int32 on its cpu backend changes the type's name alone: the numbers stay in their old array. */
+function asTyped(value: Value, data: Float32Array | Int32Array | Uint8Array) {
+  if (value.type === "float32" && !(data instanceof Float32Array)) return Float32Array.from(data);
+  if (value.type === "int32" && !(data instanceof Int32Array)) return Int32Array.from(data);
+  return data;
 }
 
 const sameDims = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((n, i) => n === b[i]);

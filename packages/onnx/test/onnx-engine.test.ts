@@ -115,6 +115,22 @@ describe("the compiled engine", () => {
     expect(await Promise.all((await Promise.all(calls)).map(values))).toEqual([[4], [8], [4]]);
   });
 
+  it("takes tensors that share their memory with one of another type, as casts of booleans do", async () => {
+    const bits = tf.tensor([1, 0, 1], [3], "bool");
+    const [floats, ints] = [tf.cast(bits, "float32"), tf.cast(bits, "int32")];
+    const fn = engine.compile((a: tf.Tensor, b: tf.Tensor) => ({
+      fed: tf.mul(a, 2.5),
+      fedInts: tf.mul(b, tf.scalar(3, "int32")),
+      captured: tf.mul(floats, a),
+      negated: tf.cast(tf.logicalNot(bits), "float32"),
+    }));
+    const { fed, fedInts, captured, negated } = await fn(floats, ints);
+    expect(await values(fed)).toEqual([2.5, 0, 2.5]);
+    expect(await values(fedInts)).toEqual([3, 0, 3]);
+    expect(await values(captured)).toEqual([1, 0, 1]);
+    expect(await values(negated)).toEqual([0, 1, 0]);
+  });
+
   it("takes tensors that the function captures as constants and leaves them usable", async () => {
     const captured = tf.tensor([10, 20]);
     const fn = engine.compile((x: tf.Tensor) => tf.add(x, captured));

@@ -1,5 +1,4 @@
 import {
-  binaryCrossEntropyWithLogits,
   type ConvParams,
   conv2d,
   convTranspose2d,
@@ -8,22 +7,25 @@ import {
   createLinear,
   type Initialiser,
   kaimingUniform,
-  klStandardNormal,
   type LinearParams,
   linear,
   type Rng,
-  reparameterise,
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
+import { type InterpolateOptions, interpolate, latentCodec, reconstruct, sampleVae } from "./latent-tasks.ts";
+import { createLikelihood, type Likelihood, type LikelihoodConfig } from "./likelihoods.ts";
+import { checkCode } from "./mlp.ts";
+import { type Prior, standardNormalPrior } from "./priors.ts";
+import { type Posterior, type VaeFunctions, type VaeLossOptions, vaeFunctions, vaeLoss } from "./vae-functions.ts";
 
-// A convolutional variational autoencoder with a Bernoulli likelihood: stride-2 convolutions encode an image to a
-// Gaussian over z, transposed convolutions decode z to the logit of every pixel.
+// A convolutional variational autoencoder: stride-2 convolutions encode an image to a Gaussian over z, transposed
+// convolutions decode z to the likelihood's parameters for every pixel (with Bernoulli pixels, their logits).
 //
 //   D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, arXiv:1312.6114
 //   I. Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework", ICLR 2017
 //
 // Shapes: B batch, H W image size, C channels, h w size after the last convolution, F its channels, D denseDim,
-// Z latentDim. Images are NHWC with values in [0, 1], the range of a Bernoulli mean. Features are flattened in the order
+// Z latentDim, P the likelihood's numbers for each pixel. Images are NHWC with values in [0, 1]. Features are flattened in the order
 // F, h, w and weights have PyTorch's layouts, so that a checkpoint opens there unchanged.
 
 export interface ConvVaeConfig {
@@ -39,6 +41,8 @@ export interface ConvVaeConfig {
   readonly encoderKernel: number;
   /** Kernel of the decoder's transposed convolutions; at least 3. 4 avoids checkerboards, an odd one fits odd sizes. */
   readonly decoderKernel: number;
+  /** Distribution of a pixel; Bernoulli by default. */
+  readonly likelihood?: LikelihoodConfig;
 }
 
 export type ConvVaeParams = {
@@ -51,7 +55,7 @@ export type ConvVaeParams = {
   decoder: {
     dense?: LinearParams; // [D, Z]
     project: LinearParams; // [F*h*w, D or Z]
-    conv: ConvParams[]; // weight [in, out, k, k], bias [out]
+    conv: ConvParams[]; // weight [in, out, k, k], bias [out]; the last gives P channels
   };
 };
 
@@ -65,7 +69,8 @@ export interface ConvVae {
  * Creates a convolutional VAE. Weights before a relu start with He's variance, 2 / fan in, and biases at zero: with
  * PyTorch's smaller default the decoder ignores z for the first few hundred steps.
  *
- * @throws if a size is no positive integer, or if the decoder's kernel cannot give back a size that the encoder halved.
+ * @throws if a size is no positive integer, if the likelihood is unknown, or if the decoder's kernel cannot give back a
+ *   size that the encoder halved.
  */
 export function createConvVae(config: ConvVaeConfig, rng: Rng): ConvVae {
   const { channels, hiddenChannels, denseDim, latentDim, encoderKernel, decoderKernel } = config;
@@ -87,7 +92,10 @@ export function createConvVae(config: ConvVaeConfig, rng: Rng): ConvVae {
       project: createLinear(denseDim ?? latentDim, flat, rng, forRelu),
       conv: hiddenChannels
         .map((from, i) =>
-          createConvTranspose2d(from, widths[i]!, rng, { kernel: decoderKernel, init: transposedUniform }),
+          createConvTranspose2d(from, i === 0 ? likelihoodOf(config).channelsPerPixel : widths[i]!, rng, {
+            kernel: decoderKernel,
+            init: transposedUniform,
+          }),
         )
         .reverse(),
     },
@@ -101,65 +109,66 @@ export function createConvVae(config: ConvVaeConfig, rng: Rng): ConvVae {
  * @param x [B, H, W, C] in [0, 1]
  * @returns mu and logvar (the log of the variance), each [B, Z].
  */
-export function encodeConvVae(vae: ConvVae, x: tf.Tensor4D): { mu: tf.Tensor2D; logvar: tf.Tensor2D } {
+export function encodeConvVae(vae: ConvVae, x: tf.Tensor4D): Posterior {
   checkImages("encodeConvVae", vae.config, x);
   return tf.tidy(() => encode(vae, x));
 }
 
 /**
- * The logits of p(x | z), a Bernoulli distribution for every pixel; their sigmoid is the mean image.
+ * The parameters of p(x | z), a distribution for every pixel: with Bernoulli pixels their logits, whose sigmoid is the
+ * mean image.
  *
  * @param z [B, Z]
- * @returns [B, H, W, C]
+ * @returns [B, H, W, P], P = C with Bernoulli pixels
  */
 export function decodeConvVae(vae: ConvVae, z: tf.Tensor2D): tf.Tensor4D {
-  const { latentDim } = vae.config;
-  if (z.rank !== 2 || z.shape[1] !== latentDim) {
-    throw new Error(`decodeConvVae: z has shape [${z.shape}]; expected [batch, ${latentDim}]`);
-  }
+  checkCode("decodeConvVae", vae.config.latentDim, z);
   return tf.tidy(() => decode(vae, z));
+}
+
+/** The model as functions, for bounds, estimates and latent tasks. @param prior of the codes; N(0, I) by default */
+export function convVaeFunctions(vae: ConvVae, prior?: Prior): VaeFunctions {
+  const { config } = vae;
+  return vaeFunctions({
+    latentDim: config.latentDim,
+    encode: (x) => encodeConvVae(vae, x as tf.Tensor4D),
+    decode: (z) => decodeConvVae(vae, z),
+    likelihood: likelihoodOf(config),
+    prior: prior ?? standardNormalPrior(config.latentDim),
+  });
 }
 
 /**
  * The mean image of p(x | z) at the posterior's mean, z = mu.
  *
  * @param x [B, H, W, C] in [0, 1]
- * @returns [B, H, W, C] in (0, 1)
+ * @returns [B, H, W, C] in (0, 1), or about there with Gaussian pixels
  */
 export function reconstructConvVae(vae: ConvVae, x: tf.Tensor4D): tf.Tensor4D {
   checkImages("reconstructConvVae", vae.config, x);
-  return tf.tidy(() => tf.sigmoid(decode(vae, encode(vae, x).mu)));
+  return reconstruct(latentCodec(convVaeFunctions(vae)), x) as tf.Tensor4D;
 }
 
 /**
- * Draws new images: z from the prior N(0, I), then the mean image of p(x | z).
+ * Draws new images: z from the prior N(0, I), then the mean image of p(x | z). `sampleVae` takes other priors too, and
+ * draws pixels.
  *
- * @returns [count, H, W, C] in (0, 1)
+ * @returns [count, H, W, C] in (0, 1), or about there with Gaussian pixels
  */
 export function sampleConvVae(vae: ConvVae, options: { readonly count: number; readonly rng: Rng }): tf.Tensor4D {
-  const { count, rng } = options;
+  const { count } = options;
   if (!Number.isInteger(count) || count < 1) {
     throw new Error(`sampleConvVae: count (${count}) must be a positive integer`);
   }
-  return tf.tidy(() => tf.sigmoid(decode(vae, rng.normal([count, vae.config.latentDim]) as tf.Tensor2D)));
-}
-
-export interface InterpolateOptions {
-  /** Images along the way, both ends included; at least 2. */
-  readonly steps: number;
-  /**
-   * `spherical` (the default) turns from one code to the other and keeps its length, as typical draws from the prior
-   * do; `linear` takes the chord.
-   */
-  readonly path?: "linear" | "spherical";
+  return sampleVae(convVaeFunctions(vae), options) as tf.Tensor4D;
 }
 
 /**
- * Walks through latent space from the codes of the images `from` to those of the images `to`.
+ * Walks through latent space from the codes of the images `from` to those of the images `to`; see `interpolate`.
  *
  * @param from [B, H, W, C] in [0, 1]
  * @param to [B, H, W, C] in [0, 1]
- * @returns mean images [B, steps, H, W, C] in (0, 1); the first and last of a row are reconstructions of its ends.
+ * @returns mean images [B, steps, H, W, C]; the first and last of a row are reconstructions of its ends.
  */
 export function interpolateConvVae(
   vae: ConvVae,
@@ -167,37 +176,16 @@ export function interpolateConvVae(
   to: tf.Tensor4D,
   options: InterpolateOptions,
 ): tf.Tensor5D {
-  const { steps, path = "spherical" } = options;
   checkImages("interpolateConvVae", vae.config, from);
   checkImages("interpolateConvVae", vae.config, to);
-  if (from.shape[0] !== to.shape[0]) {
-    throw new Error(
-      `interpolateConvVae: ${from.shape[0]} images to start from and ${to.shape[0]} to end at; expected as many`,
-    );
-  }
-  if (!Number.isInteger(steps) || steps < 2) {
-    throw new Error(`interpolateConvVae: steps (${steps}) must be an integer of at least 2`);
-  }
-  return tf.tidy(() => {
-    const a = encode(vae, from).mu.expandDims(1); // [B, 1, Z]
-    const b = encode(vae, to).mu.expandDims(1);
-    const t = tf.linspace(0, 1, steps).reshape([1, steps, 1]);
-    const z = path === "linear" ? a.mul(tf.sub(1, t)).add(b.mul(t)) : slerp(a, b, t); // [B, steps, Z]
-    const [height, width] = vae.config.imageSize;
-    const images = tf.sigmoid(decode(vae, z.reshape([-1, vae.config.latentDim]) as tf.Tensor2D));
-    return images.reshape([from.shape[0], steps, height, width, vae.config.channels]) as tf.Tensor5D;
-  });
-}
-
-export interface ConvVaeLossOptions {
-  /** Weight of the KL term: 1 for the evidence lower bound, more for disentangled codes (Higgins et al., eq. 4). */
-  readonly beta?: number | tf.Scalar;
+  return interpolate(latentCodec(convVaeFunctions(vae)), from, to, options) as tf.Tensor5D;
 }
 
 /**
- * The negative evidence lower bound, one draw of z per image (Kingma & Welling, eq. 7), with the KL term times beta.
+ * The negative evidence lower bound, one draw of z per image (Kingma & Welling, eq. 7), with the KL term times beta; see
+ * `vaeLoss`.
  *
- * @param x [B, H, W, C] in [0, 1]; grey levels count as expectations of binary pixels. See `binarize`.
+ * @param x [B, H, W, C] in [0, 1]; to Bernoulli pixels grey levels are expectations of binary ones. See `binarize`.
  * @param noise an Rng, or eps itself, [B, Z]: z = mu + exp(logvar / 2) * eps.
  * @returns scalars in nats, summed over pixels and averaged over the batch: recon = -log p(x | z), kl, and
  *   loss = recon + beta * kl.
@@ -206,30 +194,13 @@ export function convVaeLoss(
   vae: ConvVae,
   x: tf.Tensor4D,
   noise: Rng | tf.Tensor2D,
-  options: ConvVaeLossOptions = {},
+  options: VaeLossOptions & { readonly prior?: Prior } = {},
 ): { loss: tf.Scalar; recon: tf.Scalar; kl: tf.Scalar } {
   checkImages("convVaeLoss", vae.config, x);
-  return tf.tidy(() => {
-    const { mu, logvar } = encode(vae, x);
-    const logits = decode(vae, reparameterise(mu, logvar, noise) as tf.Tensor2D);
-    const recon = binaryCrossEntropyWithLogits(logits, x, { reduction: "batchMean" }) as tf.Scalar;
-    const kl = klStandardNormal(mu, logvar, { reduction: "batchMean" }) as tf.Scalar;
-    return { loss: recon.add(kl.mul(options.beta ?? 1)) as tf.Scalar, recon, kl };
-  });
+  return vaeLoss(convVaeFunctions(vae, options.prior), x, noise, options);
 }
 
-/**
- * Draws binary pixels with the grey levels of `x` as probabilities: fresh ones at every call, hence "dynamic
- * binarization", the form of MNIST for which likelihoods are published (Salakhutdinov & Murray, ICML 2008).
- *
- * @param x values in [0, 1]
- * @returns float32 of the same shape, 0 or 1.
- */
-export function binarize<T extends tf.Tensor>(x: T, rng: Rng): T {
-  return tf.tidy(() => rng.uniform(x.shape).less(x).toFloat() as T);
-}
-
-function encode({ config, params }: ConvVae, x: tf.Tensor4D): { mu: tf.Tensor2D; logvar: tf.Tensor2D } {
+function encode({ config, params }: ConvVae, x: tf.Tensor4D): Posterior {
   const p = params.encoder;
   const padding = paddingOf(config.encoderKernel);
   let a: tf.Tensor4D = x;
@@ -258,19 +229,7 @@ function decode({ config, params }: ConvVae, z: tf.Tensor2D): tf.Tensor4D {
     a = convTranspose2d(layer, a, { stride: 2, padding, outputPadding }) as tf.Tensor4D;
     if (i < layers - 1) a = tf.relu(a);
   }
-  return a; // [B, H, W, C]
-}
-
-/** Spherical interpolation (K. Shoemake, SIGGRAPH 1985) of [B, 1, Z] at t [1, steps, 1], with the chord where the arc is too short. */
-function slerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor): tf.Tensor {
-  const lengths = a.norm("euclidean", -1, true).mul(b.norm("euclidean", -1, true));
-  const cosine = a.mul(b).sum(-1, true).div(lengths.maximum(1e-12)).clipByValue(-1, 1);
-  const angle = tf.acos(cosine); // [B, 1, 1]
-  const sine = tf.sin(angle);
-  const usable = sine.greater(1e-4);
-  const divisor = tf.where(usable, sine, tf.onesLike(sine));
-  const weight = (u: tf.Tensor) => tf.where(usable, tf.sin(angle.mul(u)).div(divisor), u); // [B, steps, 1]
-  return a.mul(weight(tf.sub(1, t))).add(b.mul(weight(t)));
+  return a; // [B, H, W, P]
 }
 
 /** He's uniform initialisation of [in, out, k, k] at stride 2, where in * k * k / 4 weights meet in an output pixel. */
@@ -279,6 +238,8 @@ const transposedUniform: Initialiser = (shape, rng) => {
   const bound = Math.sqrt(6 / ((inChannels * kh * kw) / 4));
   return rng.uniform(shape, -bound, bound);
 };
+
+const likelihoodOf = ({ likelihood, channels }: ConvVaeConfig): Likelihood => createLikelihood(likelihood, channels);
 
 const paddingOf = (kernel: number) => Math.floor((kernel - 1) / 2);
 const convolvedSize = (n: number, kernel: number) => Math.floor((n + 2 * paddingOf(kernel) - kernel) / 2) + 1;
@@ -355,6 +316,17 @@ export const convVaePresets = {
     latentDim: 64,
     encoderKernel: 3,
     decoderKernel: 4,
+  },
+  /** 32x32 colour images, every one of the 256 levels of a pixel with a probability. */
+  levels32: {
+    imageSize: [32, 32],
+    channels: 3,
+    hiddenChannels: [32, 64, 128],
+    denseDim: 256,
+    latentDim: 64,
+    encoderKernel: 3,
+    decoderKernel: 4,
+    likelihood: { kind: "discretizedLogisticMixture", mixtures: 5 },
   },
   /** 64x64 colour images: the encoder and decoder of Higgins et al. (2017), table 1. */
   betaVae64: {

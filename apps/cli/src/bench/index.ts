@@ -1,7 +1,9 @@
 import { gemm } from "./gemm.ts";
 import { gptBaby, gptCpu } from "./gpt.ts";
 import type { BenchJob } from "./job.ts";
+import { tableVae } from "./table-vae.ts";
 import { vae } from "./vae.ts";
+import { vqVae } from "./vq-vae.ts";
 
 /** Every benchmark. To add one: a file beside this one and its name here. */
-export const benchJobs: readonly BenchJob[] = [gemm, vae, gptCpu, gptBaby];
+export const benchJobs: readonly BenchJob[] = [gemm, vae, vqVae, tableVae, gptCpu, gptBaby];

@@ -58,13 +58,16 @@ export class RecordingBackend extends tf.KernelBackend {
 
   /** The graph value behind a tensor; tensors made outside of the function become constants. */
   graphValue(info: tf.TensorInfo): Value {
-    return this.#entries.get(info.dataId)?.value ?? this.#captured.get(info.dataId) ?? this.#capture(info.dataId);
+    return this.#entries.get(info.dataId)?.value ?? this.#capture(info);
   }
 
-  #capture(dataId: object): Value {
+  #capture({ dataId, dtype }: tf.TensorInfo): Value {
+    // The tensor's own type: tfjs' casts may share the memory, and thus the id, of a tensor of another type.
+    const type = elementType(dtype, "compile: a tensor captured by the function");
+    const known = this.#captured.get(dataId);
+    if (known?.type === type) return known;
     const source = tensorInfoOf(dataId) as BackendTensorInfo | undefined;
     if (!source) throw new Error("compile: the function uses a tensor that is disposed of");
-    const type = elementType(source.dtype, "compile: a tensor captured by the function");
     const data = source.backend.readSync(dataId) as Float32Array | Int32Array | Uint8Array;
     // Copied, since the source may be freed and its memory reused.
     const value = this.graph.constant(type, source.shape, data.slice());

@@ -1,0 +1,130 @@
+import { type Engine, type Rng, throwIfAborted, treeDispose } from "@genai/core";
+import * as tf from "@tensorflow/tfjs";
+import type { VaeFunctions } from "./vae-functions.ts";
+
+// Missing values filled in by a model that was trained on whole examples.
+//
+//   D. J. Rezende, S. Mohamed, D. Wierstra, "Stochastic Backpropagation and Approximate Inference in Deep Generative
+//   Models", ICML 2014, arXiv:1401.4082, section 5.4 and appendix F (pseudo-Gibbs sampling)
+
+export interface ImputeOptions {
+  readonly rng: Rng;
+  /** Rounds of encoding and decoding; 50 by default. */
+  readonly iterations?: number;
+  /** Rounds after which the fillings are averaged: half of the iterations by default; iterations - 1 for the last one alone. */
+  readonly burnIn?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Fills in missing values by a Markov chain: draw z from q(z | x), x' from what z decodes to, keep the known values and
+ * go on. The fillings of the rounds after `burnIn` are averaged, which estimates the expectation of the missing values.
+ *
+ * @param round one draw of x' for x of the same shape, such as `drawRound`; a function of its arguments alone
+ * @param x [B, ...]; what stands at missing values does not matter
+ * @param observed the shape of x: 1 where a value is known, else 0
+ * @returns the shape of x; known values are left as they are
+ * @throws if all values of an example are missing, or AbortError when the signal fires between two rounds.
+ */
+export async function imputeMissing<P>(
+  engine: Engine,
+  params: P,
+  round: (params: P, x: tf.Tensor, rng: Rng) => tf.Tensor,
+  x: tf.Tensor,
+  observed: tf.Tensor,
+  options: ImputeOptions,
+): Promise<tf.Tensor> {
+  const { rng, iterations = 50, burnIn = Math.floor(iterations / 2), signal } = options;
+  if (!Number.isInteger(iterations) || iterations < 1) {
+    throw new Error(`imputeMissing: iterations (${iterations}) must be a positive integer`);
+  }
+  if (!Number.isInteger(burnIn) || burnIn < 0 || burnIn >= iterations) {
+    throw new Error(`imputeMissing: burnIn (${burnIn}) must be a whole number below iterations (${iterations})`);
+  }
+  if (x.shape.join() !== observed.shape.join()) {
+    throw new Error(
+      `imputeMissing: x has shape [${x.shape}] and observed [${observed.shape}]; expected the same shape`,
+    );
+  }
+  await assertSomeObserved("imputeMissing", observed);
+  const step = engine.compile(
+    (p: P, known: tf.Tensor, mask: tf.Tensor, filling: tf.Tensor, total: tf.Tensor, noise: Rng) => {
+      const now = tf.where(mask.greater(0), known, filling);
+      const next = round(p, now, noise);
+      return { filling: next, total: tf.add(total, next) };
+    },
+  );
+  let chain = { filling: startOf(x, observed), total: tf.zerosLike(observed) };
+  try {
+    for (let i = 0; i < iterations; i++) {
+      throwIfAborted("imputeMissing", signal);
+      const next = await step(params, x, observed, chain.filling, chain.total, rng);
+      treeDispose(chain);
+      chain = next;
+      if (i + 1 > burnIn) continue;
+      chain.total.dispose();
+      chain.total = tf.zerosLike(observed);
+    }
+    return tf.tidy(() => tf.where(observed.greater(0), x, chain.total.div(iterations - burnIn)));
+  } finally {
+    treeDispose(chain);
+    step.dispose();
+  }
+}
+
+/**
+ * One round of the chain for a VAE with one layer of codes: z from q(z | x), then the mean of p(x | z), or a draw of it.
+ *
+ * The mean leaves out the noise of single pixels: a chain of means settles sooner, a chain of draws is the paper's.
+ */
+export function drawRound(
+  vae: VaeFunctions,
+  x: tf.Tensor,
+  rng: Rng,
+  options: { readonly pixels?: "mean" | "drawn" } = {},
+): tf.Tensor {
+  return tf.tidy(() => {
+    const { mu, logvar } = vae.encode(x);
+    const z = tf.add(mu, tf.mul(tf.exp(tf.mul(0.5, logvar)), rng.normal(mu.shape))) as tf.Tensor2D;
+    const params = vae.decode(z);
+    return options.pixels === "drawn" ? vae.likelihood.sample(params, rng) : vae.likelihood.mean(params);
+  });
+}
+
+/**
+ * Fills missing values with the mean of the known values at the same place, 0 where no example has one: the least that
+ * an imputation should beat.
+ *
+ * @param x [B, ...]
+ * @param observed the shape of x, 1 or 0
+ */
+export function imputeMean(x: tf.Tensor, observed: tf.Tensor): tf.Tensor {
+  return tf.tidy(() => {
+    const zeroed = tf.where(observed.greater(0), x, tf.zerosLike(x));
+    const mean = zeroed.sum(0).div(observed.sum(0).maximum(1));
+    return tf.where(observed.greater(0), x, mean.expandDims(0).add(tf.zerosLike(zeroed)));
+  });
+}
+
+/**
+ * Throws, naming the first, if an example has no known value at all: nothing can be imputed from nothing.
+ *
+ * @param observed [B, ...], 1 where a value is known, else 0
+ */
+export async function assertSomeObserved(caller: string, observed: tf.Tensor): Promise<void> {
+  const counts = tf.tidy(() => observed.reshape([observed.shape[0]!, -1]).sum(1));
+  const empty = (await counts.data()).indexOf(0);
+  counts.dispose();
+  if (empty >= 0) {
+    throw new Error(`${caller}: all values of example ${empty} are missing; expected at least one that is known`);
+  }
+}
+
+/** The chain begins at the mean of each example's own known values. */
+function startOf(x: tf.Tensor, observed: tf.Tensor): tf.Tensor {
+  return tf.tidy(() => {
+    const axes = x.shape.map((_, i) => i).slice(1);
+    const zeroed = tf.where(observed.greater(0), x, tf.zerosLike(x));
+    return zeroed.sum(axes, true).div(observed.sum(axes, true)).add(tf.zerosLike(zeroed));
+  });
+}
