@@ -27,12 +27,3 @@ export function wholeNumbers(text: string): number[] {
   if (list.every((n) => Number.isSafeInteger(n) && n > 0)) return list;
   throw new InvalidArgumentError("Expected whole numbers with commas between them, such as 32,64.");
 }
-
-/** Parses the name of a data set; the part after the last hyphen will do, as `digits` for `drawn-digits`. */
-export function dataSetName(names: readonly string[]): (text: string) => string {
-  return (text) => {
-    const matches = names.filter((name) => name === text || name.endsWith(`-${text}`));
-    if (matches.length === 1) return matches[0]!;
-    throw new InvalidArgumentError(`Allowed choices are ${names.join(", ")}.`);
-  };
-}

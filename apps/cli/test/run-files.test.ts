@@ -45,14 +45,16 @@ describe("MetricsLog", () => {
     const file = join(folder, "metrics.jsonl");
     writeFileSync(file, '{"step":1,"seconds":1,"loss":9}\n{"step":2,"seconds":2,"loss":8}\n{"step":3,"sec');
     expect(await readMetrics(file)).toHaveLength(2);
-    const log = await MetricsLog.open(file, 1);
+    const log = await MetricsLog.open(file);
+    expect(log.lines).toHaveLength(2);
+    log.rewind(1);
     log.append({ step: 2, seconds: 3, loss: 7 });
     log.close();
     expect(readFileSync(file, "utf8")).toBe('{"step":1,"seconds":1,"loss":9}\n{"step":2,"seconds":3,"loss":7}\n');
   });
 
   it("begins with nothing where there is no file", async () => {
-    const log = await MetricsLog.open(join(folder, "metrics.jsonl"), 0);
+    const log = await MetricsLog.open(join(folder, "metrics.jsonl"));
     expect(log.lines).toEqual([]);
     log.close();
   });

@@ -12,7 +12,9 @@ beforeAll(async () => {
 afterAll(() => cli?.dispose());
 
 const tiny =
-  "--data digits --batch-size 16 --hidden-channels 4,8 --dense-dim 16 --latent-dim 4 --learning-rate 0.003".split(" ");
+  "--data drawn-digits --batch-size 16 --hidden-channels 4,8 --dense-dim 16 --latent-dim 4 --learning-rate 0.003".split(
+    " ",
+  );
 const train = ["train", "vae", ...tiny];
 
 const read = (...path: string[]) => readFileSync(join(cli.scratch, ...path));

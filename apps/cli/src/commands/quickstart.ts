@@ -1,9 +1,9 @@
 import { DataUnavailableError } from "@genai/datasets";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { exitCodeHelp } from "../exit-code.ts";
 import { quickstartFamily } from "../families/index.ts";
 import { deviceOption } from "../open-engine.ts";
-import { dataSetName, positiveNumber, wholeNumber } from "../option-parsers.ts";
+import { positiveNumber, wholeNumber } from "../option-parsers.ts";
 import type { TrainSettings } from "../run/run-folder.ts";
 import { startRun } from "../run/train-run.ts";
 import { printNote } from "../terminal.ts";
@@ -32,7 +32,7 @@ export function addQuickstart(program: Command): void {
     .addOption(deviceOption())
     .option("--out <dir>", "run folder (default: runs/quickstart-TIMESTAMP)")
     .option("--json", "print the result as one JSON object")
-    .option("--data <name>", `data set: ${family.dataSets.join(", ")}`, dataSetName(family.dataSets), "mnist")
+    .addOption(new Option("--data <name>", "data set").choices(family.dataSets).default("mnist"))
     .addHelpText(
       "after",
       `

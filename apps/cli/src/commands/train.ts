@@ -1,9 +1,9 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
 import type { Family } from "../families/family.ts";
 import { families, familyNamed } from "../families/index.ts";
 import { deviceOption } from "../open-engine.ts";
-import { dataSetName, positiveNumber, wholeNumber } from "../option-parsers.ts";
+import { positiveNumber, wholeNumber } from "../option-parsers.ts";
 import { RunFolder, type TrainSettings } from "../run/run-folder.ts";
 import { resumeRun, startRun } from "../run/train-run.ts";
 import { reportRun } from "./report-run.ts";
@@ -45,12 +45,7 @@ function addFamily(train: Command, family: Family): void {
   const command = train
     .command(family.name)
     .description(`train a ${family.summary}`)
-    .option(
-      "--data <name>",
-      `data set: ${family.dataSets.join(", ")}`,
-      dataSetName(family.dataSets),
-      family.dataSets[0],
-    )
+    .addOption(new Option("--data <name>", "data set").choices(family.dataSets).default(family.dataSets[0]))
     .option("--steps <n>", "training steps in all", wholeNumber(1), defaults.steps)
     .option("--seconds <n>", "stop after this much training", positiveNumber)
     .option("--batch-size <n>", "examples in a step", wholeNumber(1), defaults.batchSize)

@@ -1,5 +1,5 @@
-import { closeSync, openSync, writeSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 
 /** One line of metrics.jsonl: the step it was measured at, seconds of training so far, and the values. */
 export interface MetricsLine {
@@ -28,11 +28,23 @@ export class MetricsLog {
     this.lines = lines;
   }
 
-  /** Opens the file and drops what was written after `step`, the step of the checkpoint that training goes on from. */
-  static async open(file: string, step: number): Promise<MetricsLog> {
-    const lines = (await readMetrics(file)).filter((line) => line.step <= step);
-    await writeFile(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-    return new MetricsLog(openSync(file, "a"), lines);
+  /** Opens the file with the complete lines that it holds. */
+  static async open(file: string): Promise<MetricsLog> {
+    const lines = await readMetrics(file);
+    const log = new MetricsLog(openSync(file, "a"), []);
+    log.#rewrite(lines);
+    return log;
+  }
+
+  /** Drops what was written after `step`, the step of the checkpoint that training goes on from. */
+  rewind(step: number): void {
+    this.#rewrite(this.lines.filter((line) => line.step <= step));
+  }
+
+  #rewrite(lines: readonly MetricsLine[]): void {
+    ftruncateSync(this.#fd, 0);
+    this.lines.length = 0;
+    for (const line of lines) this.append(line);
   }
 
   append(line: MetricsLine): void {

@@ -120,12 +120,12 @@ async function train(context: TrainContext): Promise<RunOutcome> {
   const { job, engine, folder, config, signal, startedAt, checkpointEvery } = context;
   const { settings } = config;
   const store = fileCheckpoints(folder.checkpointsDir);
-  const startStep = (await store.list()).at(-1)?.step ?? 0;
   printNote(`Training ${config.name} on ${job.dataSummary}.`);
   printNote(`${config.params.toLocaleString("en")} parameters, engine ${engine.name}, run folder ${folder.dir}`);
 
-  const log = await MetricsLog.open(folder.metricsFile, startStep);
-  const earlierSeconds = log.lines.at(-1)?.seconds ?? 0;
+  const log = await MetricsLog.open(folder.metricsFile);
+  if ((await store.list()).length === 0) log.rewind(0);
+  let earlierSeconds = 0;
   const progress = startProgress({ totalSteps: settings.steps, seconds: settings.seconds });
   const onInterrupt = () => {
     progress.stop();
@@ -159,6 +159,8 @@ async function train(context: TrainContext): Promise<RunOutcome> {
       onResume({ step: from, skipped }) {
         for (const { file, error } of skipped) printNote(`Skipped ${file}: ${error.message}`);
         printNote(`Going on from step ${from}.`);
+        log.rewind(from);
+        earlierSeconds = log.lines.at(-1)?.seconds ?? 0;
       },
     }));
   } finally {
