@@ -2,6 +2,7 @@
 // Runs one of the CLI's benchmark jobs in a real Chromium and prints its JSON line:
 //   node scripts/bench-browser.mjs gpt_cpu onnx:wasm --steps 10
 // The page is cross-origin isolated, so that WebAssembly has threads. CHROMIUM_PATH names another browser.
+import { readdirSync, readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { createServer, defaultClientConditions } from "vite";
@@ -24,6 +25,13 @@ globalThis.runBench = async (job, name, request) => {
 globalThis.ready = true;
 </script>`;
 
+// What the packages depend on may be CommonJS, which vite must convert before the page asks for it.
+const converted = readdirSync("packages").flatMap((name) => {
+  const { dependencies = {} } = JSON.parse(readFileSync(`packages/${name}/package.json`, "utf8"));
+  const foreign = Object.keys(dependencies).filter((dependency) => !dependency.startsWith("@genai/"));
+  return foreign.map((dependency) => `@genai/${name} > ${dependency}`);
+});
+
 const server = await createServer({
   configFile: false,
   logLevel: "error",
@@ -31,7 +39,7 @@ const server = await createServer({
   // Nothing is discovered later, which would reload the page in the middle of a measurement.
   optimizeDeps: {
     noDiscovery: true,
-    include: ["@tensorflow/tfjs", "@genai/datasets > env-paths", "@genai/onnx > pbf"],
+    include: ["@tensorflow/tfjs", ...converted],
     exclude: ["onnxruntime-web"],
   },
   server: {
