@@ -1,21 +1,10 @@
 import { playwright } from "@vitest/browser-playwright";
 import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
+// WebGPU over SwiftShader, so that the browser tests need no GPU.
+import chromiumFlags from "./scripts/chromium-flags.json" with { type: "json" };
 
 const conditions = ["@genai/source"];
-
-// WebGPU over SwiftShader, so that the browser tests need no GPU.
-const chromiumFlags = [
-  "--no-sandbox",
-  "--enable-unsafe-webgpu",
-  "--enable-features=Vulkan",
-  "--use-webgpu-adapter=swiftshader",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 export default defineConfig({
   resolve: { conditions },

@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs";
+import { type Counted, CountedBackend } from "../counted-backend.ts";
 import { type ElementType, type Graph, isConstant, type Value } from "../graph/graph.ts";
 import { lowerings } from "../lowering/index.ts";
 import { type BackendTensorInfo, tensorInfoOf } from "../tfjs-engine.ts";
@@ -6,9 +7,8 @@ import { type BackendTensorInfo, tensorInfoOf } from "../tfjs-engine.ts";
 /** The tfjs backend whose kernels do not compute but record. Active only while a function is traced. */
 export const RECORDING_BACKEND = "genai-recording";
 
-interface Entry {
+interface Entry extends Counted {
   readonly value: Value;
-  references: number;
 }
 
 /** Element types that tensors can have in a compiled function. */
@@ -21,8 +21,7 @@ export function elementType(dtype: string, what: string): ElementType {
  * Stands in for a tfjs backend during a trace: tensors hold graph values instead of numbers, so that tfjs' own
  * differentiation, run as it is, writes the backward pass into the graph.
  */
-export class RecordingBackend extends tf.KernelBackend {
-  #entries = new Map<object, Entry>();
+export class RecordingBackend extends CountedBackend<Entry> {
   /** Tensors from outside that the function captured, as constants of the graph. */
   #captured = new Map<object, Value>();
   #graph: Graph | undefined;
@@ -52,13 +51,13 @@ export class RecordingBackend extends tf.KernelBackend {
 
   infoOf(value: Value): tf.TensorInfo {
     const dataId = {};
-    this.#entries.set(dataId, { value, references: 1 });
+    this.entries.set(dataId, { value, references: 1 });
     return { dataId, shape: [...value.shape], dtype: value.type as tf.DataType };
   }
 
   /** The graph value behind a tensor; tensors made outside of the function become constants. */
   graphValue(info: tf.TensorInfo): Value {
-    return this.#entries.get(info.dataId)?.value ?? this.#capture(info);
+    return this.entries.get(info.dataId)?.value ?? this.#capture(info);
   }
 
   #capture({ dataId, dtype }: tf.TensorInfo): Value {
@@ -79,7 +78,7 @@ export class RecordingBackend extends tf.KernelBackend {
     const type = elementType(dtype, "compile: a tensor made in the function");
     const dataId = {};
     const data = ArrayBuffer.isView(values) ? (values as Float32Array) : (values as unknown as number[]);
-    this.#entries.set(dataId, { value: this.graph.constant(type, shape, data.slice()), references: 1 });
+    this.entries.set(dataId, { value: this.graph.constant(type, shape, data.slice()), references: 1 });
     return dataId;
   }
 
@@ -91,11 +90,11 @@ export class RecordingBackend extends tf.KernelBackend {
     references: number,
   ): void {
     const type = elementType(dtype, "compile: a tensor captured by the function");
-    this.#entries.set(dataId, { value: this.graph.constant(type, shape, values as Float32Array), references });
+    this.entries.set(dataId, { value: this.graph.constant(type, shape, values as Float32Array), references });
   }
 
   override readSync(dataId: object): tf.backend_util.BackendValues {
-    const value = this.#entries.get(dataId)?.value;
+    const value = this.entries.get(dataId)?.value;
     // Constants are known: tfjs itself reads some (paddings, einsum's checks).
     if (value && isConstant(value)) {
       const size = value.shape.reduce((n, dim) => n * dim, 1);
@@ -115,47 +114,7 @@ export class RecordingBackend extends tf.KernelBackend {
     return this.readSync(dataId);
   }
 
-  override disposeData(dataId: object, force = false): boolean {
-    const entry = this.#entries.get(dataId);
-    if (!entry) return true;
-    entry.references -= 1;
-    if (!force && entry.references > 0) return false;
-    this.#entries.delete(dataId);
-    return true;
-  }
-
-  override refCount(dataId: object): number {
-    return this.#entries.get(dataId)?.references ?? 0;
-  }
-
-  override incRef(dataId: object): void {
-    const entry = this.#entries.get(dataId);
-    if (entry) entry.references += 1;
-  }
-
-  override numDataIds(): number {
-    return this.#entries.size;
-  }
-
-  override floatPrecision(): 16 | 32 {
-    return 32;
-  }
-
-  override epsilon(): number {
-    return 1e-7;
-  }
-
-  override memory() {
-    return { unreliable: false };
-  }
-
-  override timerAvailable(): boolean {
-    return false;
-  }
-
-  override dispose(): void {
-    this.#entries.clear();
-  }
+  protected override released(): void {}
 }
 
 let backend: RecordingBackend | undefined;
