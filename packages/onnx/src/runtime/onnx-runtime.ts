@@ -72,7 +72,11 @@ async function loadModule(device: OnnxDevice): Promise<OrtModule> {
   }
 }
 
-const firstLine = (error: unknown) => String(error instanceof Error ? error.message : error).split("\n")[0]!;
+/** The first line of an error, without the place in ONNX Runtime's source and the condition that it quotes. */
+const firstLine = (error: unknown) =>
+  String(error instanceof Error ? error.message : error)
+    .split("\n")[0]!
+    .replace(/^\S*onnxruntime_src\S* .* was false\. /, "");
 
 /**
  * Loads ONNX Runtime and checks, by running a tiny graph, that it computes on the device.
