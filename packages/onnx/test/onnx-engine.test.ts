@@ -139,6 +139,21 @@ describe("the compiled engine", () => {
     expect(await values(await fn(tf.tensor([2, 3])))).toEqual([12, 23]);
   });
 
+  it("captures a reshaped tensor in its own shape, beside the one that it shares memory with", async () => {
+    const flat = tf.tensor([1, 2, 3, 4, 5, 6]);
+    const matrix = flat.reshape([2, 3]);
+    const fn = engine.compile((x: tf.Tensor2D) => ({
+      product: tf.matMul(x, matrix as tf.Tensor2D),
+      rows: tf.sum(matrix, 1),
+      flat: tf.add(flat, tf.reshape(matrix, [6])),
+    }));
+    const out = await fn(tf.tensor2d([[1, 10]]));
+    expect(out.product.shape).toEqual([1, 3]);
+    expect(await values(out.product)).toEqual([41, 52, 63]);
+    expect(await values(out.rows)).toEqual([6, 15]);
+    expect(await values(out.flat)).toEqual([2, 4, 6, 8, 10, 12]);
+  });
+
   it("handles empty, scalar, int32 and bool tensors", async () => {
     const fn = engine.compile((n: tf.Tensor, b: tf.Tensor, s: tf.Tensor) => ({
       sum: tf.add(n, tf.scalar(1, "int32")),

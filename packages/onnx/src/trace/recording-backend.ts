@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { type Counted, CountedBackend } from "../counted-backend.ts";
 import { type ElementType, type Graph, isConstant, type Value } from "../graph/graph.ts";
+import { reshape } from "../graph/operators.ts";
 import { lowerings } from "../lowering/index.ts";
 import { type BackendTensorInfo, tensorInfoOf } from "../tfjs-engine.ts";
 
@@ -60,16 +61,16 @@ export class RecordingBackend extends CountedBackend<Entry> {
     return this.entries.get(info.dataId)?.value ?? this.#capture(info);
   }
 
-  #capture({ dataId, dtype }: tf.TensorInfo): Value {
-    // The tensor's own type: tfjs' casts may share the memory, and thus the id, of a tensor of another type.
+  #capture({ dataId, dtype, shape }: tf.TensorInfo): Value {
+    // The tensor's own type and shape: tfjs' casts and reshapes share the memory, and thus the id, of another tensor.
     const type = elementType(dtype, "compile: a tensor captured by the function");
     const known = this.#captured.get(dataId);
-    if (known?.type === type) return known;
+    if (known?.type === type) return reshape(this.graph, known, shape);
     const source = tensorInfoOf(dataId) as BackendTensorInfo | undefined;
     if (!source) throw new Error("compile: the function uses a tensor that is disposed of");
     const data = source.backend.readSync(dataId) as Float32Array | Int32Array | Uint8Array;
     // Copied, since the source may be freed and its memory reused.
-    const value = this.graph.constant(type, source.shape, data.slice());
+    const value = this.graph.constant(type, shape, data.slice());
     this.#captured.set(dataId, value);
     return value;
   }
