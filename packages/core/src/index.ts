@@ -41,7 +41,7 @@ export { type CreateEngineOptions, createEngine, DEVICES, type Runtime } from ".
 export { describeEngines, type EngineDescription } from "./engine/describe-engines.ts";
 export { createEagerEngine } from "./engine/eager-engine.ts";
 export type { Compiled, Device, Engine } from "./engine/engine.ts";
-export { type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";
+export { isNode, type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";
 export { silenceTfjsBanner } from "./engine/tfjs-banner.ts";
 export { AbortError, DivergenceError, EngineUnavailableError, FormatError, throwIfAborted } from "./errors.ts";
 export {

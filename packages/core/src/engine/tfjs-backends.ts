@@ -17,6 +17,7 @@ export interface LoadBackendOptions extends DawnOptions {
   readonly tfjsNode?: "auto" | "cpu" | "gpu";
 }
 
+/** Whether this runs in Node (or what passes for it), not in a browser. */
 export const isNode = (): boolean => typeof process === "object" && typeof process.versions?.node === "string";
 
 /** Imports, registers and initialises a tfjs backend without making it the active one. */

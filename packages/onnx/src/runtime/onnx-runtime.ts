@@ -1,4 +1,4 @@
-import { EngineUnavailableError } from "@genai/core";
+import { EngineUnavailableError, isNode } from "@genai/core";
 import type { InferenceSession, TensorConstructor } from "onnxruntime-common";
 import { Graph } from "../graph/graph.ts";
 import { binary } from "../graph/operators.ts";
@@ -30,8 +30,6 @@ interface OrtModule {
   };
   readonly env: { wasm: { numThreads?: number; wasmPaths?: unknown }; logLevel?: string };
 }
-
-const isNode = (): boolean => typeof process !== "undefined" && process.versions?.node !== undefined;
 
 const ADVICE: Record<OnnxDevice, string> = {
   cpu: "npm install onnxruntime-node",
