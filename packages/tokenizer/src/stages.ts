@@ -17,6 +17,11 @@ export interface TokenModel {
   readonly kind: "BPE" | "WordPiece" | "Unigram" | "WordLevel";
   /** Emits the tokens of `text` in order. */
   tokenize(text: string, emit: TokenSink): void;
+  /**
+   * Byte-level models: pushes the ids of the UTF-8 bytes of text[start, end), a piece that is not yet written in the
+   * letters of the byte-level alphabet. Equal to `tokenize` of the piece in those letters, and much faster.
+   */
+  encodeUtf16?(text: string, start: number, end: number, ids: number[]): void;
   tokenToId(token: string): number | undefined;
   idToToken(id: number): string | undefined;
   /** Entries of the model's own vocabulary; added tokens are the tokenizer's. */
@@ -29,8 +34,8 @@ export interface PostProcessor {
   addedTokens(isPair: boolean): number;
   /** Lays out the tokens of one or two texts, with special tokens around and between them when `addSpecialTokens`. */
   layout(isPair: boolean, addSpecialTokens: boolean): readonly LayoutItem[];
-  /** Changes offsets of a text's tokens, as ByteLevel's `trim_offsets` does. */
-  adjustOffsets?(token: string, text: string, range: readonly [number, number]): readonly [number, number];
+  /** Changes the offsets of a text's token, as ByteLevel's `trim_offsets` does. `index` is its place among the tokens. */
+  adjustOffsets?(token: string, index: number, range: readonly [number, number]): readonly [number, number];
 }
 
 export type LayoutItem =
