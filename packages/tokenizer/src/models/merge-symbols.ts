@@ -1,0 +1,284 @@
+import type { MergeTable } from "./merge-table.ts";
+
+/** The symbols of a piece while they are merged: their ids and the ranges of the piece that they stand for. */
+export class SymbolList {
+  ids: Int32Array;
+  starts: Int32Array;
+  ends: Int32Array;
+  length = 0;
+
+  constructor(capacity = 256) {
+    this.ids = new Int32Array(capacity);
+    this.starts = new Int32Array(capacity);
+    this.ends = new Int32Array(capacity);
+  }
+
+  /** Makes room for this many symbols. */
+  reserve(count: number): void {
+    if (count <= this.ids.length) return;
+    const capacity = Math.max(count, this.ids.length * 2);
+    for (const name of ["ids", "starts", "ends"] as const) {
+      const wide = new Int32Array(capacity);
+      wide.set(this[name].subarray(0, this.length));
+      this[name] = wide;
+    }
+  }
+
+  /** Gives back the memory of a long piece. */
+  release(): void {
+    this.length = 0;
+    for (const name of ["ids", "starts", "ends"] as const) this[name] = new Int32Array(256);
+  }
+
+  push(id: number, start: number, end: number): void {
+    if (this.length === this.ids.length) this.reserve(this.length + 1);
+    this.ids[this.length] = id;
+    this.starts[this.length] = start;
+    this.ends[this.length++] = end;
+  }
+}
+
+/** From this many symbols on, the bookkeeping of `mergeLong` costs less than looking through all pairs for each merge. */
+const LONG = 64;
+
+/**
+ * Byte-pair encoding of one piece (Sennrich et al. 2016): as long as neighbours merge, merges the pair of the smallest
+ * rank, the leftmost of equals. Changes `symbols` in place. O(n log n) in the number of symbols, at most.
+ */
+export function mergeSymbols(symbols: SymbolList, table: MergeTable): void {
+  if (symbols.length < LONG) mergeShort(symbols, table);
+  else mergeLong(symbols, table);
+}
+
+const NONE = 0x7fffffff;
+const shortRanks = new Int32Array(LONG);
+const shortResults = new Int32Array(LONG);
+
+function mergeShort(symbols: SymbolList, table: MergeTable): void {
+  const { ids, starts, ends } = symbols;
+  let n = symbols.length;
+  const look = (at: number): void => {
+    const entry = table.find(ids[at]!, ids[at + 1]!);
+    shortRanks[at] = entry < 0 ? NONE : table.ranks[entry]!;
+    if (entry >= 0) shortResults[at] = table.results[entry]!;
+  };
+  for (let i = 0; i + 1 < n; i++) look(i);
+  while (n > 1) {
+    let best = NONE;
+    let at = -1;
+    for (let i = 0; i + 1 < n; i++) {
+      if (shortRanks[i]! < best) {
+        best = shortRanks[i]!;
+        at = i;
+      }
+    }
+    if (at < 0) break;
+    ids[at] = shortResults[at]!;
+    ends[at] = ends[at + 1]!;
+    n--;
+    for (let i = at + 1; i < n; i++) {
+      ids[i] = ids[i + 1]!;
+      starts[i] = starts[i + 1]!;
+      ends[i] = ends[i + 1]!;
+      shortRanks[i] = shortRanks[i + 1]!;
+      shortResults[i] = shortResults[i + 1]!;
+    }
+    if (at > 0) look(at - 1);
+    if (at + 1 < n) look(at);
+  }
+  symbols.length = n;
+}
+
+// Long pieces: each pair of neighbours waits in the bucket of its rank (a doubly linked list through its left symbol),
+// and the buckets are emptied in the order of their ranks, each from left to right. In a vocabulary that was trained, a
+// merge only makes pairs of higher ranks, so that every bucket is emptied once and the whole is linear but for sorting
+// a bucket's positions. Pairs that nevertheless come with a rank that has been passed wait in a heap, which goes first.
+function mergeLong(symbols: SymbolList, table: MergeTable): void {
+  const { ids, starts, ends, length: n } = symbols;
+  const next = new Int32Array(n);
+  const previous = new Int32Array(n);
+  const pairRank = new Int32Array(n).fill(-1);
+  const pairResult = new Int32Array(n);
+  const inBucketNext = new Int32Array(n);
+  const inBucketPrevious = new Int32Array(n);
+  const buckets = new Buckets();
+  const late = new LateHeap();
+  let level = -1;
+
+  const setPair = (at: number, right: number): void => {
+    const old = pairRank[at]!;
+    if (old > level) {
+      const before = inBucketPrevious[at]!;
+      const after = inBucketNext[at]!;
+      if (before >= 0) inBucketNext[before] = after;
+      else buckets.setHead(old, after);
+      if (after >= 0) inBucketPrevious[after] = before;
+    }
+    const entry = right < n ? table.find(ids[at]!, ids[right]!) : -1;
+    if (entry < 0) {
+      pairRank[at] = -1;
+      return;
+    }
+    const rank = table.ranks[entry]!;
+    pairRank[at] = rank;
+    pairResult[at] = table.results[entry]!;
+    if (rank <= level) {
+      late.push(rank, at);
+      return;
+    }
+    const head = buckets.head(rank);
+    inBucketNext[at] = head;
+    inBucketPrevious[at] = -1;
+    if (head >= 0) inBucketPrevious[head] = at;
+    buckets.setHead(rank, at);
+  };
+  const merge = (at: number): void => {
+    const right = next[at]!;
+    const after = next[right]!;
+    ids[at] = pairResult[at]!;
+    // The right symbol is gone, and its pair with it; asking for a pair beyond the end takes it from its bucket.
+    setPair(right, n);
+    next[at] = after;
+    if (after < n) previous[after] = at;
+    if (previous[at]! >= 0) setPair(previous[at]!, at);
+    setPair(at, after);
+  };
+
+  for (let i = 0; i < n; i++) {
+    next[i] = i + 1;
+    previous[i] = i - 1;
+  }
+  for (let i = n - 2; i >= 0; i--) setPair(i, i + 1); // backwards, because buckets grow at their heads
+  for (;;) {
+    level = buckets.nextRank(level + 1);
+    if (level < 0) break;
+    const batch = ascending(buckets.head(level), inBucketNext);
+    buckets.setHead(level, -1);
+    for (const at of batch) {
+      while (late.isBefore(level, at)) mergeLate(late, pairRank, merge);
+      if (pairRank[at] === level) merge(at);
+    }
+    while (late.isBefore(level, n)) mergeLate(late, pairRank, merge);
+  }
+
+  let kept = 0;
+  for (let i = 0; i < n; kept++) {
+    const after = next[i]!;
+    ids[kept] = ids[i]!;
+    starts[kept] = starts[i]!;
+    ends[kept] = ends[after - 1]!;
+    i = after;
+  }
+  symbols.length = kept;
+}
+
+function mergeLate(late: LateHeap, pairRank: Int32Array, merge: (at: number) => void): void {
+  const key = late.pop();
+  const rank = Math.floor(key / POSITIONS);
+  const at = key - rank * POSITIONS;
+  if (pairRank[at] === rank) merge(at);
+}
+
+/** The positions of a bucket's list in ascending order. */
+function ascending(head: number, nextOf: Int32Array): Int32Array {
+  let count = 0;
+  for (let at = head; at >= 0; at = nextOf[at]!) count++;
+  const positions = new Int32Array(count);
+  let rising = true;
+  let falling = true;
+  for (let i = 0, at = head; at >= 0; at = nextOf[at]!, i++) {
+    positions[i] = at;
+    if (i > 0) {
+      if (at > positions[i - 1]!) falling = false;
+      else rising = false;
+    }
+  }
+  if (rising) return positions;
+  return falling ? positions.reverse() : positions.sort();
+}
+
+/** Heads of lists by rank, with a set of bits in which the next list that is not empty is found quickly. */
+class Buckets {
+  #heads = new Int32Array(1024).fill(-1);
+  #occupied = new Uint32Array(32);
+
+  head(rank: number): number {
+    return rank < this.#heads.length ? this.#heads[rank]! : -1;
+  }
+
+  setHead(rank: number, position: number): void {
+    if (rank >= this.#heads.length) this.#grow(rank);
+    this.#heads[rank] = position;
+    if (position >= 0) this.#occupied[rank >>> 5]! |= 1 << (rank & 31);
+    else this.#occupied[rank >>> 5]! &= ~(1 << (rank & 31));
+  }
+
+  /** The smallest rank >= from whose list is not empty, or -1. */
+  nextRank(from: number): number {
+    const words = this.#occupied;
+    let word = from >>> 5;
+    if (word >= words.length) return -1;
+    let bits = words[word]! & (-1 << (from & 31));
+    while (bits === 0) {
+      if (++word === words.length) return -1;
+      bits = words[word]!;
+    }
+    return word * 32 + (31 - Math.clz32(bits & -bits));
+  }
+
+  #grow(rank: number): void {
+    let length = this.#heads.length;
+    while (length <= rank) length *= 2;
+    const heads = new Int32Array(length).fill(-1);
+    heads.set(this.#heads);
+    const occupied = new Uint32Array(length >>> 5);
+    occupied.set(this.#occupied);
+    this.#heads = heads;
+    this.#occupied = occupied;
+  }
+}
+
+const POSITIONS = 2 ** 29;
+
+/** A binary heap of (rank, position), smallest first, as the numbers rank * 2^29 + position. */
+class LateHeap {
+  readonly #keys: number[] = [];
+
+  /** Whether the first key comes before (rank, position). */
+  isBefore(rank: number, position: number): boolean {
+    return this.#keys.length > 0 && this.#keys[0]! < rank * POSITIONS + position;
+  }
+
+  push(rank: number, position: number): void {
+    const keys = this.#keys;
+    const key = rank * POSITIONS + position;
+    let at = keys.length;
+    keys.push(key);
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (keys[parent]! <= key) break;
+      keys[at] = keys[parent]!;
+      at = parent;
+    }
+    keys[at] = key;
+  }
+
+  pop(): number {
+    const keys = this.#keys;
+    const first = keys[0]!;
+    const last = keys.pop()!;
+    const n = keys.length;
+    if (n === 0) return first;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= n) break;
+      if (child + 1 < n && keys[child + 1]! < keys[child]!) child++;
+      if (keys[child]! >= last) break;
+      keys[at] = keys[child]!;
+      at = child;
+    }
+    keys[at] = last;
+    return first;
+  }
+}
