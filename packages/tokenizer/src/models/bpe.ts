@@ -1,11 +1,12 @@
 import { TokenizerFormatError } from "../errors.ts";
-import type { TokenModel, TokenSink } from "../stages.ts";
+import { describe } from "../json-fields.ts";
+import type { TokenModel } from "../stages.ts";
 import type { BpeJson } from "../tokenizer-json.ts";
 import { mergeSymbols, SymbolList } from "./merge-symbols.ts";
 import { MergeTable } from "./merge-table.ts";
 import { PieceCache } from "./piece-cache.ts";
 import { rankedMergeTable, ranksOf, trimMergeTable } from "./ranked-merges.ts";
-import { byteTokenIds, describe, readVocabulary, utf8Bytes, type Vocabulary } from "./vocabulary.ts";
+import { byteTokenIds, readVocabulary, utf8Bytes, type Vocabulary } from "./vocabulary.ts";
 
 /** What the fields of a BPE description say, checked. */
 export interface BpeParts {
@@ -53,7 +54,7 @@ export function createBpe(json: BpeJson, source = "tokenizer", special: Readonly
       const { ids, starts, ends, length } = symbols;
       cache.add(text, length, ids, starts, ends);
       for (let i = 0; i < length; i++) emit(ids[i]!, starts[i]!, ends[i]!);
-      if (ids.length > 1 << 20) symbols.release();
+      symbols.release();
     },
     tokenToId: (token) => vocabulary.ids.get(token),
     idToToken: (id) => vocabulary.tokens[id],

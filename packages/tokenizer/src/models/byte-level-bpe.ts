@@ -20,7 +20,7 @@ const MOST_IDS = 1 << 18;
 export class ByteLevelBpe {
   readonly #model: BpeModel;
   readonly #byteIds: Int32Array;
-  readonly #symbols = new SymbolList();
+  readonly #symbols = new SymbolList(false);
 
   // The remembered pieces, an open-addressing table. Four numbers a slot: hash, where the units are, where the ids are
   // (or the id, when there is one), and length + 64 * count; the last is 0 where a slot is empty.
@@ -50,7 +50,7 @@ export class ByteLevelBpe {
     if (length > LONGEST) {
       this.#encodePiece(text, start, end);
       this.#emit(into);
-      if (this.#symbols.ids.length > 1 << 20) this.#symbols.release();
+      this.#symbols.release();
       return;
     }
     let hash = length;
@@ -126,17 +126,15 @@ export class ByteLevelBpe {
     const symbols = this.#symbols;
     const { ignoreMerges, vocabulary, merges, special } = this.#model.parts;
     symbols.length = 0;
-    symbols.reserve((end - start) * 3);
-    const { ids, starts, ends } = symbols;
+    symbols.reserve(end - start <= LONGEST ? LONGEST * 3 : utf8Length(text, start, end));
+    const { ids } = symbols;
     const byteIds = this.#byteIds;
     let n = 0;
     let mapped = "";
     const spell = ignoreMerges && end - start <= 1024;
     const put = (byte: number): void => {
       if (spell) mapped += BYTE_CHARACTERS[byte]!;
-      ids[n] = byteIds[byte]!;
-      starts[n] = n;
-      ends[n] = ++n;
+      ids[n++] = byteIds[byte]!;
     };
     for (let i = start; i < end; i++) {
       let c = text.charCodeAt(i);
@@ -178,4 +176,14 @@ export class ByteLevelBpe {
     trimMergeTable(merges);
     mergeSymbols(symbols, merges);
   }
+}
+
+/** At least the bytes of UTF-8 that [start, end) of a text takes. */
+function utf8Length(text: string, start: number, end: number): number {
+  let bytes = 0;
+  for (let i = start; i < end; i++) {
+    const c = text.charCodeAt(i);
+    bytes += c < 0x80 ? 1 : c < 0x800 ? 2 : 3;
+  }
+  return bytes;
 }

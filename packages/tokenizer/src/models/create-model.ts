@@ -1,9 +1,9 @@
 import { TokenizerFormatError } from "../errors.ts";
+import { describe } from "../json-fields.ts";
 import type { TokenModel } from "../stages.ts";
 import type { ModelJson } from "../tokenizer-json.ts";
 import { createBpe } from "./bpe.ts";
 import { createUnigram } from "./unigram.ts";
-import { describe } from "./vocabulary.ts";
 import { createWordLevel } from "./word-level.ts";
 import { createWordPiece } from "./word-piece.ts";
 

@@ -1,33 +1,29 @@
 import type { MergeTable } from "./merge-table.ts";
 
-/** The symbols of a piece while they are merged: their ids and the ranges of the piece that they stand for. */
+/** The symbols of a piece while they are merged: their ids and, when `ranged`, the ranges that they stand for. */
 export class SymbolList {
+  readonly ranged: boolean;
   ids: Int32Array;
   starts: Int32Array;
   ends: Int32Array;
   length = 0;
 
-  constructor(capacity = 256) {
+  constructor(ranged = true, capacity = 256) {
+    this.ranged = ranged;
     this.ids = new Int32Array(capacity);
-    this.starts = new Int32Array(capacity);
-    this.ends = new Int32Array(capacity);
+    this.starts = new Int32Array(ranged ? capacity : 0);
+    this.ends = new Int32Array(ranged ? capacity : 0);
   }
 
   /** Makes room for this many symbols. */
   reserve(count: number): void {
-    if (count <= this.ids.length) return;
-    const capacity = Math.max(count, this.ids.length * 2);
-    for (const name of ["ids", "starts", "ends"] as const) {
-      const wide = new Int32Array(capacity);
-      wide.set(this[name].subarray(0, this.length));
-      this[name] = wide;
-    }
+    if (count > this.ids.length) this.#resize(Math.max(count, this.ids.length * 2));
   }
 
   /** Gives back the memory of a long piece. */
   release(): void {
     this.length = 0;
-    for (const name of ["ids", "starts", "ends"] as const) this[name] = new Int32Array(256);
+    if (this.ids.length > 1 << 20) this.#resize(256);
   }
 
   push(id: number, start: number, end: number): void {
@@ -35,6 +31,18 @@ export class SymbolList {
     this.ids[this.length] = id;
     this.starts[this.length] = start;
     this.ends[this.length++] = end;
+  }
+
+  #resize(capacity: number): void {
+    const copy = (old: Int32Array): Int32Array => {
+      const resized = new Int32Array(capacity);
+      resized.set(old.subarray(0, this.length));
+      return resized;
+    };
+    this.ids = copy(this.ids);
+    if (!this.ranged) return;
+    this.starts = copy(this.starts);
+    this.ends = copy(this.ends);
   }
 }
 
@@ -55,7 +63,7 @@ const shortRanks = new Int32Array(LONG);
 const shortResults = new Int32Array(LONG);
 
 function mergeShort(symbols: SymbolList, table: MergeTable): void {
-  const { ids, starts, ends } = symbols;
+  const { ids, starts, ends, ranged } = symbols;
   let n = symbols.length;
   const look = (at: number): void => {
     const entry = table.find(ids[at]!, ids[at + 1]!);
@@ -74,12 +82,14 @@ function mergeShort(symbols: SymbolList, table: MergeTable): void {
     }
     if (at < 0) break;
     ids[at] = shortResults[at]!;
-    ends[at] = ends[at + 1]!;
+    if (ranged) ends[at] = ends[at + 1]!;
     n--;
     for (let i = at + 1; i < n; i++) {
       ids[i] = ids[i + 1]!;
-      starts[i] = starts[i + 1]!;
-      ends[i] = ends[i + 1]!;
+      if (ranged) {
+        starts[i] = starts[i + 1]!;
+        ends[i] = ends[i + 1]!;
+      }
       shortRanks[i] = shortRanks[i + 1]!;
       shortResults[i] = shortResults[i + 1]!;
     }
@@ -94,7 +104,7 @@ function mergeShort(symbols: SymbolList, table: MergeTable): void {
 // merge only makes pairs of higher ranks, so that every bucket is emptied once and the whole is linear but for sorting
 // a bucket's positions. Pairs that nevertheless come with a rank that has been passed wait in a heap, which goes first.
 function mergeLong(symbols: SymbolList, table: MergeTable): void {
-  const { ids, starts, ends, length: n } = symbols;
+  const { ids, starts, ends, ranged, length: n } = symbols;
   const next = new Int32Array(n);
   const previous = new Int32Array(n);
   const pairRank = new Int32Array(n).fill(-1);
@@ -165,8 +175,10 @@ function mergeLong(symbols: SymbolList, table: MergeTable): void {
   for (let i = 0; i < n; kept++) {
     const after = next[i]!;
     ids[kept] = ids[i]!;
-    starts[kept] = starts[i]!;
-    ends[kept] = ends[after - 1]!;
+    if (ranged) {
+      starts[kept] = starts[i]!;
+      ends[kept] = ends[after - 1]!;
+    }
     i = after;
   }
   symbols.length = kept;

@@ -1,10 +1,11 @@
 import { TokenizerFormatError } from "../errors.ts";
+import { describe } from "../json-fields.ts";
 import type { TokenModel, TokenSink } from "../stages.ts";
 import type { UnigramJson } from "../tokenizer-json.ts";
 import { SymbolList } from "./merge-symbols.ts";
 import { PieceCache } from "./piece-cache.ts";
 import { TokenTrie } from "./token-trie.ts";
-import { byteTokenIds, describe, utf8Bytes } from "./vocabulary.ts";
+import { byteTokenIds, utf8Bytes } from "./vocabulary.ts";
 
 /** How much worse than the worst token an unknown character is (SentencePiece's kUnkPenalty). */
 const UNK_PENALTY = 10;
@@ -113,7 +114,7 @@ export function createUnigram(
     tokenize(text, emit) {
       if (text === "" || cache.emit(text, emit)) return;
       if (text.length > 64) return segment(text, emit);
-      const kept = new SymbolList(16);
+      const kept = new SymbolList(true, 16);
       segment(text, (id, start, end) => kept.push(id, start, end));
       cache.add(text, kept.length, kept.ids, kept.starts, kept.ends);
       for (let i = 0; i < kept.length; i++) emit(kept.ids[i]!, kept.starts[i]!, kept.ends[i]!);

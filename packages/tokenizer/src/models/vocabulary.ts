@@ -1,4 +1,5 @@
 import { TokenizerFormatError } from "../errors.ts";
+import { describe } from "../json-fields.ts";
 
 /** A vocabulary in both directions. */
 export interface Vocabulary {
@@ -32,15 +33,6 @@ export function readVocabulary(vocab: unknown, where: string): Vocabulary {
     tokens[id] = token;
   }
   return { ids, tokens };
-}
-
-/** A value as it is named in messages: strings, numbers, booleans and null themselves, else what it is. */
-export function describe(value: unknown): string {
-  if (Array.isArray(value)) return "an array";
-  if (typeof value === "object" && value !== null) return "an object";
-  if (value === undefined) return "missing";
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }
 
 /** Ids of the 256 tokens <0x00> to <0xFF> that stand for bytes, -1 for those that a vocabulary lacks. */

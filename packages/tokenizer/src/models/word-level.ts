@@ -1,7 +1,8 @@
 import { TokenizerFormatError } from "../errors.ts";
+import { describe } from "../json-fields.ts";
 import type { TokenModel } from "../stages.ts";
 import type { WordLevelJson } from "../tokenizer-json.ts";
-import { describe, readVocabulary, type Vocabulary } from "./vocabulary.ts";
+import { readVocabulary, type Vocabulary } from "./vocabulary.ts";
 
 /**
  * One token for each piece: the word itself, or the unknown token.

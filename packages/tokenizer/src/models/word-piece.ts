@@ -1,9 +1,10 @@
 import { TokenizerFormatError } from "../errors.ts";
+import { describe } from "../json-fields.ts";
 import type { TokenModel } from "../stages.ts";
 import type { WordPieceJson } from "../tokenizer-json.ts";
 import { SymbolList } from "./merge-symbols.ts";
 import { PieceCache } from "./piece-cache.ts";
-import { describe, readVocabulary } from "./vocabulary.ts";
+import { readVocabulary } from "./vocabulary.ts";
 import { unknownId } from "./word-level.ts";
 
 /**
