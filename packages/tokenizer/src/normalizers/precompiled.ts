@@ -1,0 +1,130 @@
+import { AlignedRewriter } from "../aligned-text.ts";
+import { TokenizerFormatError } from "../errors.ts";
+import type { Normalizer } from "../stages.ts";
+
+/**
+ * SentencePiece's normalization rules, compiled into a double-array trie (Darts) over UTF-8 bytes, as a tokenizer.json
+ * carries them in base64: the trie's size in bytes, its units, and the replacements, each ended by a zero byte.
+ */
+export function precompiledNormalizer(charsmap: Uint8Array, where: string): Normalizer {
+  if (charsmap.length === 0) return (source) => source;
+  const view = new DataView(charsmap.buffer, charsmap.byteOffset, charsmap.byteLength);
+  const size = charsmap.length >= 4 ? view.getUint32(0, true) : -1;
+  if (size < 4 || size % 4 !== 0 || 4 + size > charsmap.length) {
+    throw new TokenizerFormatError(
+      `${where} holds ${charsmap.length} bytes with a trie of ${size} bytes; a character map whose trie fits was expected`,
+    );
+  }
+  const units = new Uint32Array(size / 4);
+  for (let i = 0; i < units.length; i++) units[i] = view.getUint32(4 + 4 * i, true);
+  const replacements = charsmap.subarray(4 + size);
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const encoder = new TextEncoder();
+  const known = new Map<string, string | null>();
+
+  /** The replacement of the shortest prefix that has one, or null. */
+  function lookUp(text: string): string | null {
+    const bytes = encoder.encode(text);
+    let node = offsetOf(units[0]!);
+    for (const byte of bytes) {
+      if (byte === 0) return null;
+      node = (node ^ byte) >>> 0;
+      const unit = units[node];
+      if (unit === undefined || (unit & 0x800000ff) >>> 0 !== byte) return null;
+      node = (node ^ offsetOf(unit)) >>> 0;
+      if (((unit >>> 8) & 1) === 1) {
+        const leaf = units[node];
+        if (leaf === undefined) return null;
+        const start = leaf & 0x7fffffff;
+        if (start >= replacements.length) return null;
+        let end = start;
+        while (end < replacements.length && replacements[end] !== 0) end++;
+        return decoder.decode(replacements.subarray(start, end));
+      }
+    }
+    return null;
+  }
+
+  function transform(text: string): string | null {
+    let found = known.get(text);
+    if (found === undefined) {
+      found = lookUp(text);
+      if (known.size >= 20_000) known.clear();
+      known.set(text, found);
+    }
+    return found;
+  }
+
+  return (source) => {
+    const { text } = source;
+    let rewriter: AlignedRewriter | null = null;
+    let kept = 0;
+    const change = (start: number, end: number, replacement: string): void => {
+      rewriter ??= new AlignedRewriter(source);
+      rewriter.copy(kept, start);
+      rewriter.replace(replacement, start, end);
+      kept = end;
+    };
+    forEachGrapheme(text, (start, end) => {
+      const grapheme = text.slice(start, end);
+      // A whole grapheme first, when it is short, then each of its characters. The Rust library does the same and takes
+      // the shortest matching prefix where SentencePiece takes the longest; its ids are what models are used with.
+      if (utf8Length(grapheme) < 6) {
+        const found = transform(grapheme);
+        if (found !== null) {
+          if (found !== grapheme) change(start, end, found);
+          return;
+        }
+      }
+      for (let i = start; i < end; ) {
+        const next = i + (text.codePointAt(i)! > 0xffff ? 2 : 1);
+        const found = transform(text.slice(i, next));
+        if (found !== null) change(i, next, found);
+        i = next;
+      }
+    });
+    const finished = rewriter as AlignedRewriter | null;
+    if (finished === null) return source;
+    finished.copy(kept, text.length);
+    return finished.finish();
+  };
+}
+
+function offsetOf(unit: number): number {
+  return ((unit >>> 10) << ((unit & 0x200) >>> 6)) >>> 0;
+}
+
+function utf8Length(text: string): number {
+  let length = 0;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    // A surrogate pair has four bytes, two for each half.
+    length += unit < 0x80 ? 1 : unit < 0x800 || (unit & 0xf800) === 0xd800 ? 2 : 3;
+  }
+  return length;
+}
+
+let segmenter: Intl.Segmenter | null = null;
+
+/** Graphemes. Only parts with characters beyond ASCII (and CR LF) need the segmenter, which is slow. */
+function forEachGrapheme(text: string, found: (start: number, end: number) => void): void {
+  segmenter ??= new Intl.Segmenter("en", { granularity: "grapheme" });
+  for (let i = 0; i < text.length; ) {
+    const unit = text.charCodeAt(i);
+    const next = i + 1 < text.length ? text.charCodeAt(i + 1) : 0;
+    if (unit < 0x80 && next < 0x80) {
+      const end = unit === 0x0d && next === 0x0a ? i + 2 : i + 1;
+      found(i, end);
+      i = end;
+      continue;
+    }
+    let end = i + 1;
+    while (end < text.length && text.charCodeAt(end) >= 0x80) end++;
+    // The character behind may join what is before it.
+    if (end < text.length) end++;
+    for (const { segment, index } of segmenter.segment(text.slice(i, end))) {
+      found(i + index, i + index + segment.length);
+    }
+    i = end;
+  }
+}
