@@ -1,33 +1,53 @@
-import { type Scanner, scanGpt2, scannerFor } from "../pre-tokenizers/scanners/scanners.ts";
+import { alignedText } from "../aligned-text.ts";
+import { createNormalizer } from "../normalizers/create-normalizer.ts";
+import { byteLevelCut, createPreTokenizer } from "../pre-tokenizers/create-pre-tokenizer.ts";
 import type { StageJson } from "../tokenizer-json.ts";
 import type { WordSplitter } from "./count-words.ts";
 
-/**
- * What cuts a text into the words that the normalizer and the pre-tokenizer of a tokenizer make of it. With `rawBytes`
- * the pre-tokenizer is one of `byteSplitStage`, and the words are parts of the text as they are, not yet as bytes.
- */
+/** What cuts a text into the words that the normalizer and the pre-tokenizer of a tokenizer make of it. */
 export function createSplitter(
+  trainer: string,
   normalizer: StageJson | null,
   preTokenizer: StageJson | null,
-  options: { readonly rawBytes?: boolean } = {},
 ): WordSplitter {
-  const scan = options.rawBytes ? byteScanner(preTokenizer) : null;
-  if (scan === null || normalizer !== null) throw new Error("later");
-  return scanned(scan);
-}
-
-function byteScanner(stage: StageJson | null): Scanner | null {
-  if (stage?.type === "ByteLevel") return stage.use_regex ? scanGpt2 : (text) => text.length;
-  const [split] = (stage?.pretokenizers ?? []) as { pattern?: { Regex?: string } }[];
-  return scannerFor(split?.pattern?.Regex ?? "");
-}
-
-function scanned(scan: Scanner): WordSplitter {
+  const normalize = normalizing(trainer, normalizer);
+  if (preTokenizer === null) {
+    return (text, onWord) => {
+      const normalized = normalize(text);
+      if (normalized !== "") onWord(normalized);
+    };
+  }
+  const cut = createPreTokenizer(preTokenizer, `${trainer}: split`);
   return (text, onWord) => {
-    for (let start = 0; start < text.length; ) {
-      const end = scan(text, start);
-      onWord(text.slice(start, end));
+    for (const piece of cut(alignedText(normalize(text)))) if (piece.text !== "") onWord(piece.text);
+  };
+}
+
+/** The same for a pre-tokenizer of `byteSplitStage`. The words are parts of the text as it is, not yet bytes. */
+export function createRawSplitter(
+  trainer: string,
+  normalizer: StageJson | null,
+  preTokenizer: StageJson,
+): WordSplitter {
+  const normalize = normalizing(trainer, normalizer);
+  const cut = byteLevelCut(preTokenizer, `${trainer}: split`)!;
+  return (text, onWord) => {
+    const normalized = normalize(text);
+    const { scanner } = cut;
+    if (scanner === null) {
+      cut.forEachPiece(normalized, (start, end) => onWord(normalized.slice(start, end)));
+      return;
+    }
+    for (let start = 0; start < normalized.length; ) {
+      const end = scanner(normalized, start);
+      onWord(normalized.slice(start, end));
       start = end;
     }
   };
+}
+
+function normalizing(trainer: string, normalizer: StageJson | null): (text: string) => string {
+  if (normalizer === null) return (text) => text;
+  const normalize = createNormalizer(normalizer, `${trainer}: normalizer`);
+  return (text) => normalize(alignedText(text)).text;
 }

@@ -5,7 +5,7 @@ import { type ByteSplit, byteSplitStage } from "./byte-split.ts";
 import { countWords } from "./count-words.ts";
 import { mergePairs } from "./merge-pairs.ts";
 import { createPacer, type Pacer } from "./pacer.ts";
-import { createSplitter } from "./split-words.ts";
+import { createRawSplitter, createSplitter } from "./split-words.ts";
 import { SymbolWordsBuilder } from "./symbol-words.ts";
 import {
   addedTokens,
@@ -72,7 +72,7 @@ async function trainByteBpe(texts: Corpus, options: TrainByteBpeOptions): Promis
   checkSizes(options, tokens.length, "special tokens and bytes");
 
   const counts = await countWords("trainBpe", texts, {
-    split: createSplitter(normalizer, preTokenizer, { rawBytes: true }),
+    split: createRawSplitter("trainBpe", normalizer, preTokenizer),
     boundaries: specials,
     pacer,
     onProgress: options.onProgress,
@@ -167,7 +167,7 @@ export async function characterWords(trainer: string, texts: Corpus, options: Ch
   checkSizes(options, specials.length, "special tokens", trainer);
 
   const counts = await countWords(trainer, texts, {
-    split: createSplitter(options.normalizer ?? null, options.preTokenizer),
+    split: createSplitter(trainer, options.normalizer ?? null, options.preTokenizer),
     boundaries: specials,
     pacer,
     onProgress: options.onProgress,

@@ -67,7 +67,7 @@ export async function trainUnigramJson(texts: Corpus, options: TrainUnigramOptio
   const preTokenizer = wordSplitStage("trainUnigram", options.split === undefined ? "metaspace" : options.split);
 
   const counts = await countWords("trainUnigram", texts, {
-    split: createSplitter(normalizer, preTokenizer),
+    split: createSplitter("trainUnigram", normalizer, preTokenizer),
     boundaries: specials,
     pacer,
     onProgress,

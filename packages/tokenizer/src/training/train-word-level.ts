@@ -36,7 +36,7 @@ export async function trainWordLevelJson(texts: Corpus, options: TrainWordLevelO
   const specials = added.map(({ content }) => content);
   const pacer = createPacer(options.signal);
   const counts = await countWords("trainWordLevel", texts, {
-    split: createSplitter(normalizer, preTokenizer),
+    split: createSplitter("trainWordLevel", normalizer, preTokenizer),
     boundaries: specials,
     pacer,
     onProgress: options.onProgress,
@@ -71,7 +71,7 @@ export async function trainCharactersJson(texts: Corpus, options: TrainCharacter
   const added = addedTokens("trainCharacters", unkToken === null ? given : withUnknown(given, unkToken));
   const specials = added.map(({ content }) => content);
   const pacer = createPacer(options.signal);
-  const whole = createSplitter(normalizer, null);
+  const whole = createSplitter("trainCharacters", normalizer, null);
   const counts = await countWords("trainCharacters", texts, {
     split: (text, onWord) =>
       whole(text, (normalized) => {

@@ -1,6 +1,13 @@
 import type { StageJson, TokenizerJson } from "../tokenizer-json.ts";
 import { characterWords, joinWithPrefix, mergeWords } from "./train-bpe.ts";
-import { type Corpus, type SpecialToken, type TrainOptions, tokenizerJson, type WordSplit, wordSplitStage } from "./train-options.ts";
+import {
+  type Corpus,
+  type SpecialToken,
+  type TrainOptions,
+  tokenizerJson,
+  type WordSplit,
+  wordSplitStage,
+} from "./train-options.ts";
 
 export interface TrainWordPieceOptions extends TrainOptions {
   /** Lowercases the text and removes accents, as BERT's uncased models do. Default true. Not with `normalizer`. */
