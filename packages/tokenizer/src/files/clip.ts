@@ -5,8 +5,9 @@ import type { TokenizerJson } from "../tokenizer-json.ts";
 import { readMergesFile } from "./gpt2-files.ts";
 import { gunzip } from "./gunzip.ts";
 import { readText } from "./read-json.ts";
-import { CLIP_PATTERN } from "./split-patterns.ts";
 import { addedToken } from "./stage-json.ts";
+
+const CLIP_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+";
 
 /** CLIP's vocabulary has this many tokens; the file has more merges than that needs. */
 const CLIP_SIZE = 49_152;

@@ -1,10 +1,10 @@
 import { TokenizerFormatError } from "../errors.ts";
 import { asObject, describe } from "../json-fields.ts";
 import { BYTE_CHARACTERS } from "../models/byte-alphabet.ts";
+import { gpt2Pattern, qwen2Pattern } from "../pre-tokenizers/scanners/split-patterns.ts";
 import type { AddedTokenJson, BpeJson, StageJson, TokenizerJson } from "../tokenizer-json.ts";
 import { clipJson } from "./clip.ts";
 import { readJson, readText } from "./read-json.ts";
-import { GPT2_PATTERN, QWEN2_PATTERN } from "./split-patterns.ts";
 import { addedToken, byteLevelDecoder, byteLevelSplit } from "./stage-json.ts";
 
 export interface Gpt2FilesOptions {
@@ -61,7 +61,7 @@ function byteLevelJson(
     names.flatMap((name) => (ids.has(name) ? [addedToken(ids.get(name)!, name, flags)] : []));
   const plain: StageJson = { type: "ByteLevel", add_prefix_space: true, trim_offsets: false, use_regex: true };
   const common = { version: "1.0", truncation: null, padding: null };
-  const rest = { pre_tokenizer: byteLevelSplit(family === "qwen2" ? QWEN2_PATTERN : GPT2_PATTERN), model };
+  const rest = { pre_tokenizer: byteLevelSplit(family === "qwen2" ? qwen2Pattern : gpt2Pattern), model };
   if (family === "roberta")
     return {
       ...common,

@@ -1,5 +1,5 @@
+import { gpt2Pattern } from "../pre-tokenizers/scanners/split-patterns.ts";
 import type { AddedTokenJson, StageJson } from "../tokenizer-json.ts";
-import { GPT2_PATTERN } from "./split-patterns.ts";
 
 // Stages as Hugging Face's converters write them.
 
@@ -12,7 +12,7 @@ export const byteLevelDecoder: StageJson = {
 
 /** Cuts by a pattern and spells the pieces in GPT-2's byte alphabet. */
 export function byteLevelSplit(pattern: string): StageJson {
-  if (pattern === GPT2_PATTERN)
+  if (pattern === gpt2Pattern)
     return { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
   return {
     type: "Sequence",

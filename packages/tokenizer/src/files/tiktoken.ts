@@ -2,8 +2,13 @@ import { TokenizerFormatError } from "../errors.ts";
 import { describe } from "../json-fields.ts";
 import { BYTE_CHARACTERS } from "../models/byte-alphabet.ts";
 import { rankedBpe } from "../models/ranked-merges.ts";
+import {
+  cl100kPattern,
+  cl100kTiktokenPattern,
+  gpt2Pattern,
+  o200kPattern,
+} from "../pre-tokenizers/scanners/split-patterns.ts";
 import type { TokenizerJson } from "../tokenizer-json.ts";
-import { CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN } from "./split-patterns.ts";
 import { addedToken, byteLevelDecoder, byteLevelSplit, template } from "./stage-json.ts";
 
 /** What a file of ranks does not say about its vocabulary. */
@@ -32,10 +37,10 @@ export function tiktokenEncoding(name: TiktokenName): TiktokenEncoding {
     case "gpt2":
     case "r50k_base":
     case "p50k_base":
-      return { pattern: GPT2_PATTERN, specialTokens: { "<|endoftext|>": 50256 } };
+      return { pattern: gpt2Pattern, specialTokens: { "<|endoftext|>": 50256 } };
     case "p50k_edit":
       return {
-        pattern: GPT2_PATTERN,
+        pattern: gpt2Pattern,
         specialTokens: {
           "<|endoftext|>": 50256,
           "<|fim_prefix|>": 50281,
@@ -45,7 +50,7 @@ export function tiktokenEncoding(name: TiktokenName): TiktokenEncoding {
       };
     case "cl100k_base":
       return {
-        pattern: CL100K_PATTERN,
+        pattern: cl100kTiktokenPattern,
         specialTokens: {
           "<|endoftext|>": 100257,
           "<|fim_prefix|>": 100258,
@@ -55,11 +60,11 @@ export function tiktokenEncoding(name: TiktokenName): TiktokenEncoding {
         },
       };
     case "o200k_base":
-      return { pattern: O200K_PATTERN, specialTokens: { "<|endoftext|>": 199999, "<|endofprompt|>": 200018 } };
+      return { pattern: o200kPattern, specialTokens: { "<|endoftext|>": 199999, "<|endofprompt|>": 200018 } };
     case "o200k_harmony":
-      return { pattern: O200K_PATTERN, specialTokens: harmonyTokens() };
+      return { pattern: o200kPattern, specialTokens: harmonyTokens() };
     case "llama3":
-      return { pattern: CL100K_PATTERN, specialTokens: llama3Tokens(), bosToken: "<|begin_of_text|>" };
+      return { pattern: cl100kPattern, specialTokens: llama3Tokens(), bosToken: "<|begin_of_text|>" };
   }
 }
 
