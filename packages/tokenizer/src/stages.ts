@@ -17,11 +17,6 @@ export interface TokenModel {
   readonly kind: "BPE" | "WordPiece" | "Unigram" | "WordLevel";
   /** Emits the tokens of `text` in order. */
   tokenize(text: string, emit: TokenSink): void;
-  /**
-   * Byte-level models: pushes the ids of the UTF-8 bytes of text[start, end), a piece that is not yet written in the
-   * letters of the byte-level alphabet. Equal to `tokenize` of the piece in those letters, and much faster.
-   */
-  encodeUtf16?(text: string, start: number, end: number, ids: number[]): void;
   tokenToId(token: string): number | undefined;
   idToToken(id: number): string | undefined;
   /** Entries of the model's own vocabulary; added tokens are the tokenizer's. */

@@ -6,7 +6,7 @@ export type UnicodeForm = "NFC" | "NFD" | "NFKC" | "NFKD";
 
 // A character with what may combine with it: marks, the vowels and final consonants of Hangul, and the vowel signs of
 // Kirat Rai, the starters that compose with one before them.
-const cluster = /[^][\p{M}\u1160-\u1175\u11a8-\u11c2\u{16d63}-\u{16d6a}]*/gu;
+const cluster = /[\s\S][\p{M}\u1160-\u1175\u11a8-\u11c2\u{16d63}-\u{16d6a}]*/gu;
 
 /**
  * Unicode's normalization forms. A composed character stands for all the characters that it is composed of, so that

@@ -1,0 +1,163 @@
+import type { AddedToken } from "./added-tokens.ts";
+import { AddedTokenMatcher } from "./added-tokens.ts";
+import { alignedText, pushOriginalRange, sliceAligned } from "./aligned-text.ts";
+import type { TextRun } from "./encoding.ts";
+import type { ByteLevelBpe } from "./models/byte-level-bpe.ts";
+import { IdBuffer } from "./models/id-buffer.ts";
+import type { ByteLevelCut } from "./pre-tokenizers/create-pre-tokenizer.ts";
+import type { Normalizer, PostProcessor, PreTokenizer, TokenModel } from "./stages.ts";
+import { wellFormed } from "./utf8.ts";
+
+/** Which special tokens in a text become their ids: all, none, or those that are named. */
+export type AllowedSpecial = "all" | "none" | readonly string[];
+
+/** The stages from a text to the ids of its tokens. */
+export interface PipelineStages {
+  readonly normalizer: Normalizer | null;
+  readonly preTokenizer: PreTokenizer | null;
+  readonly model: TokenModel;
+  readonly postProcessor: PostProcessor;
+  readonly addedTokens: readonly AddedToken[];
+  /** Set for byte-level pipelines that need no pieces of text. */
+  readonly fast: FastStages | null;
+}
+
+export interface FastStages {
+  readonly normalize: ((text: string) => string) | null;
+  readonly cut: ByteLevelCut;
+  readonly bpe: ByteLevelBpe;
+}
+
+interface Matchers {
+  readonly original: AddedTokenMatcher;
+  readonly normalized: AddedTokenMatcher;
+}
+
+/** Turns texts into runs of tokens. */
+export class Pipeline {
+  readonly #stages: PipelineStages;
+  readonly #matchers = new Map<string, Matchers>();
+
+  constructor(stages: PipelineStages) {
+    this.#stages = stages;
+  }
+
+  /** The tokens of a text. Offsets are worked out when they are asked for where that is faster. */
+  run(input: string, allowedSpecial: AllowedSpecial): TextRun {
+    const text = wellFormed(input);
+    const matchers = this.#matchersFor(allowedSpecial);
+    const { fast } = this.#stages;
+    if (fast === null) return this.#runWithSpans(text, matchers);
+    const ids = encodeFast(text, matchers, fast);
+    let spans: Int32Array | null = null;
+    return {
+      ids,
+      spans: () => {
+        spans ??= this.#runWithSpans(text, matchers).spans();
+        return spans;
+      },
+    };
+  }
+
+  #runWithSpans(text: string, matchers: Matchers): TextRun {
+    const { normalizer, preTokenizer, model, postProcessor } = this.#stages;
+    const ids = new IdBuffer();
+    const spans: number[] = [];
+    const adjust = postProcessor.adjustOffsets;
+    const adjustLast = (token: string | undefined): void => {
+      if (adjust === undefined || token === undefined) return;
+      const end = spans.pop()!;
+      const start = spans.pop()!;
+      spans.push(...adjust(token, ids.length - 1, [start, end]));
+    };
+    const whole = alignedText(text);
+    matchers.original.split(text, (start, end, token) => {
+      if (token !== null) {
+        ids.push(token.id);
+        spans.push(start, end);
+        adjustLast(text.slice(start, end));
+        return;
+      }
+      const part = sliceAligned(whole, start, end);
+      const normalized = normalizer === null ? part : normalizer(part);
+      matchers.normalized.split(normalized.text, (from, to, found) => {
+        if (found !== null) {
+          ids.push(found.id);
+          pushOriginalRange(normalized, from, to, spans);
+          adjustLast(normalized.text.slice(from, to));
+          return;
+        }
+        const piece = sliceAligned(normalized, from, to);
+        for (const cut of preTokenizer === null ? [piece] : preTokenizer(piece)) {
+          model.tokenize(cut.text, (id, tokenStart, tokenEnd) => {
+            ids.push(id);
+            pushOriginalRange(cut, tokenStart, tokenEnd, spans);
+            if (adjust !== undefined) adjustLast(model.idToToken(id));
+          });
+        }
+      });
+    });
+    const packed = Int32Array.from(spans);
+    return { ids: ids.toArray(), spans: () => packed };
+  }
+
+  #matchersFor(allowed: AllowedSpecial): Matchers {
+    const key = typeof allowed === "string" ? allowed : JSON.stringify([...allowed].sort());
+    let matchers = this.#matchers.get(key);
+    if (matchers === undefined) {
+      const { addedTokens, normalizer } = this.#stages;
+      const found = addedTokens.filter(({ special, content }) => {
+        if (!special || allowed === "all") return true;
+        return allowed !== "none" && allowed.includes(content);
+      });
+      matchers = {
+        original: new AddedTokenMatcher(found.filter(({ normalized }) => !normalized)),
+        normalized: new AddedTokenMatcher(
+          found.filter(({ normalized }) => normalized),
+          normalizer,
+        ),
+      };
+      // A caller that makes up a new list for each text must not fill the memory.
+      if (this.#matchers.size >= 32) this.#matchers.clear();
+      this.#matchers.set(key, matchers);
+    }
+    return matchers;
+  }
+}
+
+function encodeFast(text: string, matchers: Matchers, { normalize, cut, bpe }: FastStages): Int32Array {
+  const ids = new IdBuffer(16 + (text.length >> 2));
+  const encodePart = (part: string): void => {
+    const piece = cut.addsPrefixSpace && !part.startsWith(" ") ? ` ${part}` : part;
+    const { scanner } = cut;
+    if (scanner === null) {
+      cut.forEachPiece(piece, (start, end) => bpe.encodeUtf16(piece, start, end, ids));
+      return;
+    }
+    const { length } = piece;
+    for (let i = 0; i < length; ) {
+      const end = scanner(piece, i);
+      bpe.encodeUtf16(piece, i, end, ids);
+      i = end;
+    }
+  };
+  const encodeOriginal = (part: string): void => {
+    const normalized = normalize === null ? part : normalize(part);
+    if (matchers.normalized.isEmpty) {
+      if (normalized !== "") encodePart(normalized);
+      return;
+    }
+    matchers.normalized.split(normalized, (start, end, token) => {
+      if (token === null) encodePart(normalized.slice(start, end));
+      else ids.push(token.id);
+    });
+  };
+  if (matchers.original.isEmpty) encodeOriginal(text);
+  else {
+    matchers.original.split(text, (start, end, token) => {
+      if (token === null) encodeOriginal(text.slice(start, end));
+      else ids.push(token.id);
+    });
+  }
+  return ids.toArray();
+}
