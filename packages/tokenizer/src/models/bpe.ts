@@ -147,8 +147,9 @@ function readBpe(json: BpeJson, source: string, special: ReadonlySet<string>): B
 function readMerges(merges: unknown, vocabulary: Vocabulary, prefixLength: number, where: string): MergeTable {
   if (!Array.isArray(merges))
     throw new TokenizerFormatError(`${where} is ${describe(merges)}; expected an array of pairs of tokens`);
-  const { ids } = vocabulary;
+  const { ids, tokens } = vocabulary;
   const table = new MergeTable(merges.length);
+  let id: number | undefined;
   for (let rank = 0; rank < merges.length; rank++) {
     const merge: unknown = merges[rank];
     let left: unknown;
@@ -166,10 +167,12 @@ function readMerges(merges: unknown, vocabulary: Vocabulary, prefixLength: numbe
       );
     const leftId = ids.get(left);
     const rightId = ids.get(right);
-    const merged = left + (prefixLength > 0 ? [...right].slice(prefixLength).join("") : right);
-    const id = ids.get(merged);
+    // Ids mostly go up with the ranks, which saves making and looking up the merged string.
+    const guess = id === undefined ? undefined : tokens[id + 1];
+    if (guess !== undefined && prefixLength === 0 && isJoined(guess, left, right)) id = id! + 1;
+    else id = ids.get(left + (prefixLength > 0 ? [...right].slice(prefixLength).join("") : right));
     if (leftId === undefined || rightId === undefined || id === undefined) {
-      const missing = leftId === undefined ? left : rightId === undefined ? right : merged;
+      const missing = leftId === undefined ? left : rightId === undefined ? right : left + right;
       throw new TokenizerFormatError(
         `${where}[${rank}] joins ${describe(left)} and ${describe(right)}, but ${describe(missing)} is not in model.vocab`,
       );
@@ -178,3 +181,6 @@ function readMerges(merges: unknown, vocabulary: Vocabulary, prefixLength: numbe
   }
   return table;
 }
+
+const isJoined = (token: string, left: string, right: string): boolean =>
+  token.length === left.length + right.length && token.startsWith(left) && token.endsWith(right);
