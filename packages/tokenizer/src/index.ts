@@ -33,4 +33,18 @@ export type {
   WordLevelJson,
   WordPieceJson,
 } from "./tokenizer-json.ts";
+export type { ByteSplit } from "./training/byte-split.ts";
+export type { TrainBpeOptions, TrainByteBpeOptions, TrainCharacterBpeOptions } from "./training/train-bpe.ts";
+export type { Corpus, SpecialToken, TrainOptions, TrainProgress, WordSplit } from "./training/train-options.ts";
+export type { TrainUnigramOptions } from "./training/train-unigram.ts";
+export type { TrainCharactersOptions, TrainWordLevelOptions } from "./training/train-word-level.ts";
+export type { TrainWordPieceOptions } from "./training/train-word-piece.ts";
+export {
+  createByteTokenizer,
+  trainBpe,
+  trainCharacters,
+  trainUnigram,
+  trainWordLevel,
+  trainWordPiece,
+} from "./training/trainers.ts";
 export type { TruncationStrategy } from "./truncation.ts";

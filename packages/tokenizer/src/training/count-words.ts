@@ -31,38 +31,60 @@ export async function countWords(
   const boundary = boundaries.length > 0 ? anyOf(boundaries) : null;
   let read = 0;
   let index = 0;
-  for await (const text of eachText(trainer, texts)) {
+  /** Counts a text, and returns what to wait for, if anything. */
+  const count = (text: unknown): Promise<void> | undefined => {
     if (typeof text !== "string") {
       throw new TypeError(`${trainer}: text ${index} is of type ${typeof text}; every text must be a string`);
     }
     index++;
-    for (const part of boundary === null ? [text] : text.split(boundary)) {
-      for (let start = 0; start < part.length; ) {
-        const end = partEnd(part, start);
-        if (end > start) split(start === 0 && end === part.length ? part : part.slice(start, end), onWord);
-        read += end - start;
-        start = end;
-        if (pacer.due()) {
-          await pacer.pause();
-          onProgress?.({ stage: "reading", done: read, total: null });
-        }
-      }
+    const parts = partsOf(text, boundary);
+    if (text.length <= 2 * partLength) {
+      for (const part of parts) split(part, onWord);
+      read += text.length;
+      return pacer.due() ? pause() : undefined;
     }
-    if (pacer.due()) await pacer.pause();
+    return countSlowly(parts);
+  };
+  const countSlowly = async (parts: Iterable<string>) => {
+    for (const part of parts) {
+      split(part, onWord);
+      read += part.length;
+      if (pacer.due()) await pause();
+    }
+  };
+  const pause = async () => {
+    await pacer.pause();
+    onProgress?.({ stage: "reading", done: read, total: null });
+  };
+
+  if (typeof texts === "string") {
+    throw new TypeError(`${trainer}: texts is one string, whose characters would be texts of their own; give [text]`);
+  }
+  if (typeof texts !== "object" || texts === null || !(Symbol.iterator in texts || Symbol.asyncIterator in texts)) {
+    throw new TypeError(`${trainer}: texts (${typeof texts}) must be an iterable or async iterable of strings`);
+  }
+  if (Symbol.asyncIterator in texts) {
+    for await (const text of texts) await count(text);
+  } else {
+    // Not for await: a turn of the microtask queue for each of a million lines takes longer than counting them.
+    for (const text of texts) {
+      const waiting = count(text);
+      if (waiting !== undefined) await waiting;
+    }
   }
   onProgress?.({ stage: "reading", done: read, total: null });
   return counts;
 }
 
-/** The texts, without a turn of the microtask queue for each where they are at hand. */
-async function* eachText(trainer: string, texts: Corpus): AsyncGenerator<string> {
-  if (typeof texts === "string") {
-    throw new TypeError(`${trainer}: texts is one string, whose characters would be texts of their own; give [text]`);
+/** The text between the boundaries, long parts cut where no word is. */
+function* partsOf(text: string, boundary: RegExp | null): Generator<string> {
+  for (const part of boundary === null ? [text] : text.split(boundary)) {
+    for (let start = 0; start < part.length; ) {
+      const end = partEnd(part, start);
+      yield start === 0 && end === part.length ? part : part.slice(start, end);
+      start = end;
+    }
   }
-  if (texts === null || typeof texts !== "object" || !(Symbol.iterator in texts || Symbol.asyncIterator in texts)) {
-    throw new TypeError(`${trainer}: texts (${typeof texts}) must be an iterable or async iterable of strings`);
-  }
-  yield* texts;
 }
 
 /** Cuts after the end of a line whose next line begins with something visible, or else before a space. */

@@ -21,7 +21,7 @@ import {
   wordSplitStage,
 } from "./train-options.ts";
 
-interface TrainAnyBpeOptions extends TrainOptions {
+export interface TrainAnyBpeOptions extends TrainOptions {
   /** The most characters (or bytes, with the alphabet of bytes) in a token. Default: no limit. */
   readonly maxTokenLength?: number;
 }
