@@ -96,7 +96,8 @@ const nmtSpaces = new Set([
 export const nmt: Normalizer = (source) =>
   mapCodePoints(source, (c) => (nmtRemoved.has(c) ? "" : nmtSpaces.has(c) ? " " : null));
 
-const controls = CodePointSet.matching("\\p{C}");
+// Not unassigned code points, as in the Rust library.
+const controls = CodePointSet.matching("[\\p{Cc}\\p{Cf}\\p{Co}\\p{Cs}]");
 
 function isCjk(c: number): boolean {
   if (c < 0x3400) return false;

@@ -36,22 +36,23 @@ function scriptOf(codePoint: number): number {
     const letter = String.fromCodePoint(codePoint);
     found = codePoint === 0x30fc ? han : scripts.findIndex((script) => script.test(letter));
     if (/^[\p{Script=Hiragana}\p{Script=Katakana}]$/u.test(letter)) found = han;
-    // Not in any of the scripts.
-    if (found < 0) found = scripts.length;
+    // Not assigned to a script.
+    if (found < 0) found = any;
     known.set(codePoint, found);
   }
   return found;
 }
 
-/** Cuts where the script changes. */
+/** Cuts where the script changes. As in the Rust library, characters of any script at the start belong to no piece. */
 export const unicodeScripts: PreTokenizer = splitAt((text, found) => {
-  let start = 0;
+  let start = -1;
   let last = any;
   for (let i = 0; i < text.length; ) {
     const codePoint = text.codePointAt(i)!;
     const script = scriptOf(codePoint);
     if (script !== any) {
-      if (last !== any && script !== last) {
+      if (start < 0) start = i;
+      else if (script !== last) {
         found(start, i);
         start = i;
       }
@@ -59,5 +60,5 @@ export const unicodeScripts: PreTokenizer = splitAt((text, found) => {
     }
     i += codePoint > 0xffff ? 2 : 1;
   }
-  found(start, text.length);
-}, "Isolated");
+  if (start >= 0) found(start, text.length);
+}, "Removed", true);

@@ -1,6 +1,9 @@
-import { wordCharacters } from "../code-point-set.ts";
+import { CodePointSet } from "../code-point-set.ts";
 import type { RegexProgram } from "./compile-regex.ts";
 import { assertion, compileRegex, op } from "./compile-regex.ts";
+
+/** Oniguruma's \w. */
+const regexWord = CodePointSet.matching("[\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}]");
 
 /** Steps that one search over a text may take: far more than a sane pattern needs, and soon over for one that explodes. */
 const baseSteps = 2_000_000;
@@ -215,8 +218,8 @@ export class BoundedRegex {
       case assertion.searchStart:
         return pos === this.#searchStart;
       default: {
-        const before = pos > 0 && wordCharacters.has(codePointBefore(text, pos));
-        const after = pos < text.length && wordCharacters.has(text.codePointAt(pos)!);
+        const before = pos > 0 && regexWord.has(codePointBefore(text, pos));
+        const after = pos < text.length && regexWord.has(text.codePointAt(pos)!);
         return (before !== after) === (kind === assertion.wordBoundary);
       }
     }

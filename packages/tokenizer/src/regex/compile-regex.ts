@@ -339,7 +339,7 @@ const posix: Readonly<Record<string, string>> = {
   punct: "[\\p{P}\\p{S}]",
   space: "\\p{White_Space}",
   upper: "\\p{Uppercase}",
-  word: "[\\p{L}\\p{M}\\p{N}\\p{Pc}]",
+  word: "[\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}]",
   xdigit: "[0-9a-fA-F]",
 };
 
@@ -363,7 +363,7 @@ function unnegatedSet(node: CharacterSetNode, flags: Flags): Contains {
     case "space":
       return javascriptSet("\\p{White_Space}");
     case "word":
-      return javascriptSet("[\\p{L}\\p{M}\\p{N}\\p{Pc}]");
+      return javascriptSet("[\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}]");
     case "posix":
       return javascriptSet(posix[node.value] ?? "");
     case "property":
