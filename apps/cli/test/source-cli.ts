@@ -19,6 +19,8 @@ export interface Finished {
 
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
+  /** What the program reads from its standard input; nothing by default. */
+  readonly input?: string;
   /** Sends a signal once, as soon as the condition holds. */
   readonly interrupt?: { readonly signal: NodeJS.Signals; readonly when: () => boolean };
 }
@@ -73,8 +75,10 @@ export async function buildSourceCli(): Promise<SourceCli> {
         const child = spawn(
           process.execPath,
           ["--import", pathToFileURL(offline).href, join(outDir, "main.js"), ...args],
-          { cwd: scratch, env: { ...environment, ...options.env }, stdio: ["ignore", "pipe", "pipe"] },
+          { cwd: scratch, env: { ...environment, ...options.env }, stdio: ["pipe", "pipe", "pipe"] },
         );
+        // A program that does not read it may be gone before it is written.
+        child.stdin.on("error", () => {}).end(options.input ?? "");
         let stdout = "";
         let stderr = "";
         child.stdout.setEncoding("utf8").on("data", (text: string) => {

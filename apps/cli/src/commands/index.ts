@@ -5,6 +5,7 @@ import { addExport } from "./export.ts";
 import { addQuickstart } from "./quickstart.ts";
 import { addReproduce } from "./reproduce.ts";
 import { addSample } from "./sample.ts";
+import { addTokenizer } from "./tokenizer.ts";
 import { addTrain } from "./train.ts";
 
 /** Every command, in the order of `genai --help`. To add one: a file beside this one and a line here. */
@@ -13,6 +14,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addTrain,
   addSample,
   addReproduce,
+  addTokenizer,
   addBench,
   addExport,
   addDoctor,
