@@ -7,7 +7,7 @@ import { addedToken, template } from "./stage-json.ts";
 export interface BertVocabOptions {
   /** Names the file in messages. */
   readonly source?: string;
-  /** Lower-case the text; by default when no token of the vocabulary has a capital letter. */
+  /** Lower-case the text; by default when no token of the vocabulary has a letter A to Z. */
   readonly lowercase?: boolean;
   /** Strip accents; by default (null) when lower-casing. */
   readonly stripAccents?: boolean | null;
@@ -45,7 +45,7 @@ export function readBertVocab(content: string | Uint8Array, options: BertVocabOp
         `${source}, line ${id + 1}, is ${describe(token)}, as is line ${vocab[token] + 1}; expected each token once`,
       );
     vocab[token] = id;
-    capitals ||= token.charCodeAt(0) !== 0x5b && /\p{Lu}/u.test(token);
+    capitals ||= token.charCodeAt(0) !== 0x5b && /[A-Z]/.test(token);
   }
   const idOf = (token: string): number => {
     const id = vocab[token];

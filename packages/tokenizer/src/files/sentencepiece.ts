@@ -69,10 +69,17 @@ function checkPieces({ pieces }: SentencePieceModel, source: string): void {
   }
 }
 
-function addedTokens({ pieces }: SentencePieceModel): AddedTokenJson[] {
-  return pieces.flatMap(({ piece, type }, id) => {
+/**
+ * User-defined symbols are cut out of the text before all else. Those of Unigram models that no normalization changes
+ * stay with the model instead, as SentencePiece has it: words they begin still get the space before them.
+ */
+const staysInModel = (model: SentencePieceModel, piece: string): boolean =>
+  model.modelType === "unigram" && !/\s/.test(piece) && piece.normalize("NFKC") === piece;
+
+function addedTokens(model: SentencePieceModel): AddedTokenJson[] {
+  return model.pieces.flatMap(({ piece, type }, id) => {
     if (type === "control" || type === "unknown") return [addedToken(id, piece)];
-    return type === "user" ? [addedToken(id, piece, { special: false })] : [];
+    return type === "user" && !staysInModel(model, piece) ? [addedToken(id, piece, { special: false })] : [];
   });
 }
 
@@ -88,17 +95,19 @@ function textStages(proto: SentencePieceModel): { normalizer: StageJson | null; 
   }
   normalizers.push(
     { type: "Replace", pattern: { Regex: " {2,}" }, content: " " },
-    { type: "Replace", pattern: { Regex: "^ | $" }, content: "" },
+    { type: "Replace", pattern: { Regex: "\\A | \\z" }, content: "" },
   );
   // Words can be looked at one by one unless some token goes beyond a word.
   const split =
     proto.splitByWhitespace && !proto.pieces.some(({ piece, type }) => type === "normal" && piece.includes(SPACE, 1));
+  // Behind a symbol that is cut out of the text the rest of a word gets no space.
+  const cutsText = proto.pieces.some(({ piece, type }) => type === "user" && !staysInModel(proto, piece));
   return {
     normalizer: { type: "Sequence", normalizers },
     pre_tokenizer: {
       type: "Metaspace",
       replacement: SPACE,
-      prepend_scheme: addDummyPrefix ? "always" : "never",
+      prepend_scheme: addDummyPrefix ? (cutsText ? "first" : "always") : "never",
       split,
     },
   };
@@ -139,14 +148,23 @@ function decoder({ byteFallback, addDummyPrefix }: SentencePieceModel): StageJso
   return { type: "Sequence", decoders };
 }
 
-function modelJson({ pieces, modelType, byteFallback }: SentencePieceModel, unkId: number): ModelJson {
-  if (modelType === "unigram")
+function modelJson(proto: SentencePieceModel, unkId: number): ModelJson {
+  const { pieces, modelType, byteFallback } = proto;
+  if (modelType === "unigram") {
+    // As SentencePiece scores user-defined symbols: by their bytes, so that no other way to spell them is better.
+    const best = pieces.reduce((max, { score, type }) => (type === "normal" && score > max ? score : max), -Infinity);
+    const symbolScore = (piece: string) =>
+      Number.isFinite(best) ? new TextEncoder().encode(piece).length * best - 0.1 : 0;
     return {
       type: "Unigram",
       unk_id: unkId,
-      vocab: pieces.map(({ piece, score }) => [piece, score] as const),
+      vocab: pieces.map(
+        ({ piece, score, type }) =>
+          [piece, type === "user" && staysInModel(proto, piece) ? symbolScore(piece) : score] as const,
+      ),
       byte_fallback: byteFallback,
     };
+  }
   const vocab: Record<string, number> = Object.create(null);
   for (let id = 0; id < pieces.length; id++) vocab[pieces[id]!.piece] = id;
   const unkToken = pieces[unkId]!.piece;

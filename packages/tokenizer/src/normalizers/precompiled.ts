@@ -118,9 +118,9 @@ function forEachGrapheme(text: string, found: (start: number, end: number) => vo
       i = end;
       continue;
     }
+    // Up to an ASCII character with another behind it: one alone may join what is before it, or have marks behind it.
     let end = i + 1;
-    while (end < text.length && text.charCodeAt(end) >= 0x80) end++;
-    // The character behind may join what is before it.
+    while (end < text.length && (text.charCodeAt(end) >= 0x80 || text.charCodeAt(end + 1) >= 0x80)) end++;
     if (end < text.length) end++;
     for (const { segment, index } of segmenter.segment(text.slice(i, end))) {
       found(i + index, i + index + segment.length);
