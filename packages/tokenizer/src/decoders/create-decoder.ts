@@ -20,12 +20,8 @@ export function createDecoder(json: unknown, where: string): Decoder {
       const replacement = stringField(object, "replacement", where, "▁");
       const old = booleanField(object, "add_prefix_space", where, true) ? "always" : "never";
       const strips = stringField(object, "prepend_scheme", where, old) !== "never";
-      // A replacement at the start of the text was put there by the encoder.
-      return (tokens) =>
-        tokens.map((token, i) => {
-          const letters = i === 0 && strips && token.startsWith(replacement) ? token.slice(replacement.length) : token;
-          return letters.replaceAll(replacement, " ");
-        });
+      // The replacement in the first token was put there by the encoder.
+      return (tokens) => tokens.map((token, i) => token.replaceAll(replacement, i === 0 && strips ? "" : " "));
     }
     case "BPEDecoder": {
       const suffix = stringField(object, "suffix", where, "</w>");

@@ -143,8 +143,12 @@ function trimmer(addPrefixSpace: boolean): NonNullable<PostProcessor["adjustOffs
     while (trailing < token.length && isSpace(token.charCodeAt(token.length - 1 - trailing))) trailing++;
     if (leading === 0 && trailing === 0) return range;
     let [start, end] = range;
-    // The prefix space is not part of the text, so there is nothing to leave out for it.
-    if (leading > 0 && addPrefixSpace && (index === 0 || start === 0)) leading--;
+    // One space at the start was put there; it is not part of the text, so there is nothing to leave out for it.
+    if (leading === 1 && addPrefixSpace && (index === 0 || start === 0)) {
+      leading = 0;
+      if (trailing === token.length) return [start, start];
+    }
+    if (leading === token.length) return [end, end];
     start = Math.min(start + leading, end);
     if (trailing > 0 && end >= trailing) end = Math.max(end - trailing, start);
     return [start, end];

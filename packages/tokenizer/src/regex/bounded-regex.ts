@@ -3,7 +3,7 @@ import type { RegexProgram } from "./compile-regex.ts";
 import { assertion, compileRegex, op } from "./compile-regex.ts";
 
 /** Oniguruma's \w. */
-const regexWord = CodePointSet.matching("[\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}]");
+const regexWord = CodePointSet.matching("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe]");
 
 /** Steps that one search over a text may take: far more than a sane pattern needs, and soon over for one that explodes. */
 const baseSteps = 2_000_000;

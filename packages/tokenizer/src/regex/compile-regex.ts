@@ -312,6 +312,8 @@ function caseBlind(contains: Contains, flags: Flags): Contains {
   if (!flags.ignoreCase) return contains;
   return (c) => {
     if (contains(c)) return true;
+    // The Turkish letters fold to nothing but themselves.
+    if (c === 0x130 || c === 0x131) return false;
     const letter = String.fromCodePoint(c);
     const upper = letter.toUpperCase();
     // Simple case folding: full mappings to several characters do not count.
@@ -339,7 +341,7 @@ const posix: Readonly<Record<string, string>> = {
   punct: "[\\p{P}\\p{S}]",
   space: "\\p{White_Space}",
   upper: "\\p{Uppercase}",
-  word: "[\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}]",
+  word: "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]",
   xdigit: "[0-9a-fA-F]",
 };
 
@@ -363,7 +365,7 @@ function unnegatedSet(node: CharacterSetNode, flags: Flags): Contains {
     case "space":
       return javascriptSet("\\p{White_Space}");
     case "word":
-      return javascriptSet("[\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}]");
+      return javascriptSet("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe]");
     case "posix":
       return javascriptSet(posix[node.value] ?? "");
     case "property":
@@ -381,6 +383,7 @@ function javascriptSet(source: string): Contains {
 function propertySet(name: string): Contains {
   const lower = name.toLowerCase().replace(/[\s-]+/g, "_");
   const title = lower.replace(/(^|_)[a-z]/g, (letter) => letter.toUpperCase());
+  if (lower === "punct") return javascriptSet("\\p{P}");
   if (posix[lower] !== undefined) return javascriptSet(posix[lower]);
   for (const candidate of [name, title, lower.toUpperCase(), `Script=${name}`, `Script=${title}`]) {
     try {
