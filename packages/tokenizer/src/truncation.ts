@@ -25,7 +25,11 @@ export function truncationWindows(lengths: readonly number[], room: number, trun
   if (room <= 0) targets.fill(0);
   else if (strategy === "longestFirst") {
     if (lengths.length === 1) targets[0] = room;
-    else [targets[0], targets[1]] = balanced(Math.min(lengths[0]!, room), Math.min(lengths[1]!, room), room);
+    else {
+      // The Rust library looks at no more tokens than maxLength when it asks which text is the longer one.
+      const [first, second] = lengths.map((length) => Math.min(length, truncation.maxLength)) as [number, number];
+      [targets[0], targets[1]] = balanced(first, second, room);
+    }
   } else {
     const which = strategy === "onlyFirst" ? 0 : 1;
     const length = lengths[which];
@@ -43,10 +47,10 @@ export function truncationWindows(lengths: readonly number[], room: number, trun
   return lengths.map((length, i) => windowsOf(length, targets[i]!, stride, side));
 }
 
-/** What each of two texts, none longer than the room, may keep so that they share it fairly. */
+/** What each of two texts may keep so that they share the room fairly. */
 function balanced(first: number, second: number, room: number): [number, number] {
   let short = Math.min(first, second);
-  let long = Math.max(short, room - short);
+  let long = short > room ? short : Math.max(short, room - short);
   if (short + long > room) {
     short = Math.floor(room / 2);
     long = short + (room % 2);
