@@ -33,7 +33,7 @@ export interface TrainOptions {
 
 /** How a text is cut into words before characters are put together. */
 export type WordSplit =
-  /** At spaces, which become ▁ at the start of the word after them: decoding gives them back. */
+  /** At spaces, which become ▁ at the start of the word after them. Decoding gives back all but one before the text. */
   | "metaspace"
   /** At white space, which is lost. */
   | "whitespace"
