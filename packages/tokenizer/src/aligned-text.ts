@@ -4,56 +4,62 @@
  */
 export interface AlignedText {
   readonly text: string;
-  /** Where the text starts in the original while it is an unchanged slice of it; then `starts` and `ends` are null. */
+  /**
+   * Without `alignment`: where the text starts in the original, of which it is an unchanged slice (unit for unit).
+   * With it: where the text starts in the arrays of the alignment.
+   */
   readonly base: number;
-  /** Start in the original of each unit, or null for an unchanged slice: unit i is [base + i, base + i + 1). */
-  readonly starts: Int32Array | null;
-  /** End in the original of each unit, or null. */
-  readonly ends: Int32Array | null;
+  readonly alignment: Alignment | null;
+}
+
+/** Start and end in the original text of each unit of a changed text, which its slices share. */
+export interface Alignment {
+  readonly starts: Int32Array;
+  readonly ends: Int32Array;
+  readonly length: number;
+  /** Where an empty text lies. */
+  readonly origin: number;
 }
 
 /** An unchanged text that starts at `base` of the original. */
 export function alignedText(text: string, base = 0): AlignedText {
-  return { text, base, starts: null, ends: null };
+  return { text, base, alignment: null };
 }
 
 /** The units [start, end). */
 export function sliceAligned(source: AlignedText, start: number, end: number): AlignedText {
   if (start === 0 && end === source.text.length) return source;
-  const text = source.text.slice(start, end);
-  if (source.starts === null || source.ends === null) return alignedText(text, source.base + start);
-  // An empty slice keeps the place where it was cut.
-  const base = start < source.starts.length ? source.starts[start]! : (source.ends[start - 1] ?? source.base);
-  return { text, base, starts: source.starts.subarray(start, end), ends: source.ends.subarray(start, end) };
+  return { text: source.text.slice(start, end), base: source.base + start, alignment: source.alignment };
 }
 
 /** Where unit `index` starts in the original text. */
-export function originalStart(source: AlignedText, index: number): number {
-  if (source.starts === null || source.ends === null) return source.base + index;
-  if (index < source.starts.length) return source.starts[index]!;
-  return index === 0 ? source.base : source.ends[source.ends.length - 1]!;
+export function originalStart({ base, alignment }: AlignedText, index: number): number {
+  const at = base + index;
+  if (alignment === null) return at;
+  if (at < alignment.length) return alignment.starts[at]!;
+  return at === 0 ? alignment.origin : alignment.ends[at - 1]!;
+}
+
+/** Where unit `index` ends in the original text. */
+export function originalEnd({ base, alignment }: AlignedText, index: number): number {
+  return alignment === null ? base + index + 1 : alignment.ends[base + index]!;
 }
 
 /** The range of the original text that the units [start, end) stand for, written to `out` as two numbers. */
 export function pushOriginalRange(source: AlignedText, start: number, end: number, out: number[]): void {
-  const { starts, ends } = source;
-  if (starts === null || ends === null) {
+  if (source.alignment === null) {
     out.push(source.base + start, source.base + end);
   } else if (end <= start) {
     const at = originalStart(source, start);
     out.push(at, at);
   } else {
-    // Alignments rise from left to right in all but reordered combining marks, where the ends of the range may lie inside.
-    let from = starts[start]!;
-    let to = ends[end - 1]!;
-    if (from > to) [from, to] = [to, from];
-    out.push(from, to);
+    out.push(originalStart(source, start), originalEnd(source, end - 1));
   }
 }
 
 /** The same text in other letters, unit for unit. */
 export function withText(source: AlignedText, text: string): AlignedText {
-  return { text, base: source.base, starts: source.starts, ends: source.ends };
+  return { text, base: source.base, alignment: source.alignment };
 }
 
 /** Builds a changed text from left to right out of copied, replaced and left-out parts of a source. */
@@ -84,27 +90,26 @@ export class AlignedRewriter {
   /** The units [start, end) of the source as they are. */
   copy(start: number, end: number): void {
     if (end <= start) return;
-    const { starts, ends, base, text } = this.#source;
+    const { alignment, base, text } = this.#source;
     this.#reserve(end - start);
     this.#parts.push(start === 0 && end === text.length ? text : text.slice(start, end));
-    if (starts === null || ends === null) {
+    if (alignment === null) {
       for (let i = start; i < end; i++) {
         this.#starts[this.#length] = base + i;
         this.#ends[this.#length++] = base + i + 1;
       }
     } else {
-      this.#starts.set(starts.subarray(start, end), this.#length);
-      this.#ends.set(ends.subarray(start, end), this.#length);
-      this.#length += end - start;
+      for (let i = base + start; i < base + end; i++) {
+        this.#starts[this.#length] = alignment.starts[i]!;
+        this.#ends[this.#length++] = alignment.ends[i]!;
+      }
     }
   }
 
   /** `text`, each of whose units stands for all of the source's units [start, end). */
   replace(text: string, start: number, end: number): void {
-    const { starts, ends, base } = this.#source;
     const from = originalStart(this.#source, start);
-    let to = from;
-    if (end > start) to = starts === null || ends === null ? base + end : ends[end - 1]!;
+    const to = end > start ? originalEnd(this.#source, end - 1) : from;
     this.#reserve(text.length);
     this.#parts.push(text);
     for (let i = 0; i < text.length; i++) {
@@ -114,13 +119,41 @@ export class AlignedRewriter {
   }
 
   finish(): AlignedText {
-    return {
-      text: this.#parts.join(""),
-      base: originalStart(this.#source, 0),
-      starts: this.#starts.subarray(0, this.#length),
-      ends: this.#ends.subarray(0, this.#length),
-    };
+    const origin = originalStart(this.#source, 0);
+    const alignment = { starts: this.#starts, ends: this.#ends, length: this.#length, origin };
+    return { text: this.#parts.join(""), base: 0, alignment };
   }
+}
+
+/** Parts of a text to be changed, in order: [start, end) becomes `text`. */
+export interface TextChange {
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+}
+
+/** A text with some parts changed, each standing for the whole part that it replaces. */
+export function changeParts(source: AlignedText, changes: readonly TextChange[]): AlignedText {
+  if (changes.length === 0) return source;
+  const { text } = source;
+  let kept = 0;
+  if (changes.every((change) => change.end - change.start === 1 && change.text.length === 1)) {
+    // Unit for unit: the alignment stays.
+    let changed = "";
+    for (const change of changes) {
+      changed += text.slice(kept, change.start) + change.text;
+      kept = change.end;
+    }
+    return withText(source, changed + text.slice(kept));
+  }
+  const rewriter = new AlignedRewriter(source);
+  for (const change of changes) {
+    rewriter.copy(kept, change.start);
+    if (change.text !== "") rewriter.replace(change.text, change.start, change.end);
+    kept = change.end;
+  }
+  rewriter.copy(kept, text.length);
+  return rewriter.finish();
 }
 
 /**
@@ -129,21 +162,13 @@ export class AlignedRewriter {
  */
 export function mapCodePoints(source: AlignedText, change: (codePoint: number) => string | null): AlignedText {
   const { text } = source;
-  let rewriter: AlignedRewriter | null = null;
-  let kept = 0;
+  const changes: TextChange[] = [];
   for (let i = 0; i < text.length; ) {
     const codePoint = text.codePointAt(i)!;
-    const next = i + (codePoint > 0xffff ? 2 : 1);
+    const end = i + (codePoint > 0xffff ? 2 : 1);
     const changed = change(codePoint);
-    if (changed !== null) {
-      rewriter ??= new AlignedRewriter(source);
-      rewriter.copy(kept, i);
-      if (changed !== "") rewriter.replace(changed, i, next);
-      kept = next;
-    }
-    i = next;
+    if (changed !== null) changes.push({ start: i, end, text: changed });
+    i = end;
   }
-  if (rewriter === null) return source;
-  rewriter.copy(kept, text.length);
-  return rewriter.finish();
+  return changeParts(source, changes);
 }

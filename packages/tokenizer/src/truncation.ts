@@ -25,11 +25,7 @@ export function truncationWindows(lengths: readonly number[], room: number, trun
   if (room <= 0) targets.fill(0);
   else if (strategy === "longestFirst") {
     if (lengths.length === 1) targets[0] = room;
-    else {
-      // The Rust library looks at no more tokens than maxLength when it asks which text is the longer one.
-      const [first, second] = lengths.map((length) => Math.min(length, truncation.maxLength)) as [number, number];
-      [targets[0], targets[1]] = balanced(first, second, room);
-    }
+    else [targets[0], targets[1]] = balanced(lengths[0]!, lengths[1]!, room);
   } else {
     const which = strategy === "onlyFirst" ? 0 : 1;
     const length = lengths[which];

@@ -1,5 +1,5 @@
-import type { AlignedText } from "../aligned-text.ts";
-import { AlignedRewriter, mapCodePoints, sliceAligned, withText } from "../aligned-text.ts";
+import type { AlignedText, TextChange } from "../aligned-text.ts";
+import { AlignedRewriter, changeParts, mapCodePoints, sliceAligned, withText } from "../aligned-text.ts";
 import { CodePointSet, marks, nonspacingMarks, whitespace } from "../code-point-set.ts";
 import type { Normalizer } from "../stages.ts";
 import type { TextPattern } from "../text-pattern.ts";
@@ -41,18 +41,9 @@ export const stripAccents: Normalizer = (source) => mapCodePoints(source, (c) =>
 /** Puts `content` in the place of each match. */
 export function replaceMatches(pattern: TextPattern, content: string): Normalizer {
   return (source) => {
-    let rewriter: AlignedRewriter | null = null;
-    let kept = 0;
-    pattern.forEachMatch(source.text, (start, end) => {
-      rewriter ??= new AlignedRewriter(source);
-      rewriter.copy(kept, start);
-      rewriter.replace(content, start, end);
-      kept = end;
-    });
-    const finished = rewriter as AlignedRewriter | null;
-    if (finished === null) return source;
-    finished.copy(kept, source.text.length);
-    return finished.finish();
+    const changes: TextChange[] = [];
+    pattern.forEachMatch(source.text, (start, end) => changes.push({ start, end, text: content }));
+    return changeParts(source, changes);
   };
 }
 
@@ -67,22 +58,7 @@ export function prependText(source: AlignedText, prefix: string): AlignedText {
 
 /** Writes the UTF-8 bytes in the letters of GPT-2's byte-level alphabet; each stands for its whole character. */
 export const byteLevelLetters: Normalizer = (source) => {
-  const { text } = source;
-  const rewriter = new AlignedRewriter(source);
-  let kept = 0;
-  for (let i = 0; i < text.length; ) {
-    const codePoint = text.codePointAt(i)!;
-    const next = i + (codePoint > 0xffff ? 2 : 1);
-    if (codePoint <= 0x20 || codePoint >= 0x7f) {
-      rewriter.copy(kept, i);
-      rewriter.replace(codePointLetters(codePoint), i, next);
-      kept = next;
-    }
-    i = next;
-  }
-  if (kept === 0) return source;
-  rewriter.copy(kept, text.length);
-  return rewriter.finish();
+  return mapCodePoints(source, (c) => (c > 0x20 && c < 0x7f ? null : codePointLetters(c)));
 };
 
 const nmtRemoved = new CodePointSet(

