@@ -11,5 +11,8 @@ export function codePointLetters(codePoint: number): string {
 
 /** A text with lone surrogates replaced by U+FFFD, unit for unit, as TextEncoder does. */
 export function wellFormed(text: string): string {
+  // Newer than the library's types; looks through the text much faster than an expression does.
+  const { isWellFormed } = text as string & { isWellFormed?: (this: string) => boolean };
+  if (isWellFormed?.call(text)) return text;
   return text.replace(/\p{Surrogate}/gu, "\ufffd");
 }

@@ -1,10 +1,10 @@
 import { Rng, treeDispose } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import type { BenchJob } from "./job.ts";
+import type { EngineBenchJob } from "./job.ts";
 import { median, peakRssMib, round } from "./measure.ts";
 
 /** The raw rate of one matrix product through the engine: [1024, 1024] x [1024, 1024], inputs and output included. */
-export const gemm: BenchJob = {
+export const gemm: EngineBenchJob = {
   name: "gemm",
   summary: "one matrix product, 1024^3",
   async run(engine, { steps = 60, warmup = 5, seed, threads }) {

@@ -1,7 +1,7 @@
 import { adamw, decayMatrices, Rng, valueAndGrad } from "@genai/core";
 import { textWindows } from "@genai/datasets";
 import { createGpt, type GptParams, gptLoss } from "./gpt-model.ts";
-import type { BenchJob } from "./job.ts";
+import type { EngineBenchJob } from "./job.ts";
 import { runTrainingBench } from "./training-job.ts";
 
 interface Preset {
@@ -38,7 +38,7 @@ function drawIds(count: number, rng: Rng): Int32Array {
   return ids;
 }
 
-function gptJob(preset: Preset): BenchJob {
+function gptJob(preset: Preset): EngineBenchJob {
   const { name, summary, blockSize, batchSize, nLayer, nHead, nEmbd } = preset;
   return {
     name,

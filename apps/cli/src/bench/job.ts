@@ -2,11 +2,24 @@ import type { Engine } from "@genai/core";
 import type { BenchResult } from "./measure.ts";
 
 /** One benchmark. */
-export interface BenchJob {
+export type BenchJob = EngineBenchJob | HostBenchJob;
+
+interface NamedJob {
   /** As typed after `genai bench`. */
   readonly name: string;
   readonly summary: string;
+}
+
+/** Measures an engine, which the caller opens. */
+export interface EngineBenchJob extends NamedJob {
+  readonly needsEngine?: true;
   run(engine: Engine, request: BenchRequest): Promise<BenchResult>;
+}
+
+/** Measures plain JavaScript. */
+export interface HostBenchJob extends NamedJob {
+  readonly needsEngine: false;
+  run(engine: null, request: BenchRequest): Promise<BenchResult>;
 }
 
 export interface BenchRequest {

@@ -9,11 +9,11 @@ import {
   tableVaeLoss,
 } from "@genai/vae";
 import * as tf from "@tensorflow/tfjs";
-import type { BenchJob } from "./job.ts";
+import type { EngineBenchJob } from "./job.ts";
 import { runTrainingBench } from "./training-job.ts";
 
 /** A training step of the VAE for tables on drawn rows like those of the diamonds: batch 256, Adam. */
-export const tableVae: BenchJob = {
+export const tableVae: EngineBenchJob = {
   name: "table_vae",
   summary: "training step of the table VAE, 7 numbers and 3 categories, batch 256",
   async run(engine, request) {

@@ -2,11 +2,11 @@ import { adam, Rng, valueAndGrad } from "@genai/core";
 import { batches, drawDigits } from "@genai/datasets";
 import { type ConvVae, convVaeLoss, convVaePresets, createConvVae } from "@genai/vae";
 import type * as tf from "@tensorflow/tfjs";
-import type { BenchJob } from "./job.ts";
+import type { EngineBenchJob } from "./job.ts";
 import { runTrainingBench } from "./training-job.ts";
 
 /** A training step of the convolutional VAE on 28x28 images: batch 128, Bernoulli likelihood, Adam. */
-export const vae: BenchJob = {
+export const vae: EngineBenchJob = {
   name: "vae",
   summary: "training step of the convolutional VAE, 28x28, batch 128",
   async run(engine, request) {

@@ -10,11 +10,11 @@ import {
   vqVaePresets,
 } from "@genai/vae";
 import type * as tf from "@tensorflow/tfjs";
-import type { BenchJob } from "./job.ts";
+import type { EngineBenchJob } from "./job.ts";
 import { runTrainingBench } from "./training-job.ts";
 
 /** A training step of the VQ-VAE on 28x28 images: batch 64, 128 codes by moving averages with restarts, Adam. */
-export const vqVae: BenchJob = {
+export const vqVae: EngineBenchJob = {
   name: "vq_vae",
   summary: "training step of the VQ-VAE, 28x28, batch 64, 128 codes",
   async run(engine, request) {

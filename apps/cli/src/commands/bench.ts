@@ -1,6 +1,8 @@
 import { availableParallelism } from "node:os";
 import { type Command, Option } from "commander";
 import { benchJobs } from "../bench/index.ts";
+import type { BenchJob, BenchRequest } from "../bench/job.ts";
+import type { BenchResult } from "../bench/measure.ts";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
 import { deviceOption, openEngine } from "../open-engine.ts";
 import { wholeNumber } from "../option-parsers.ts";
@@ -40,15 +42,14 @@ ${exitCodeHelp}`,
       const job = benchJobs.find((candidate) => candidate.name === name);
       if (!job)
         throw new UsageError(`No benchmark is called ${name}; there is ${benchJobs.map((b) => b.name).join(", ")}`);
-      const engine = await openEngine(options.device);
       const { steps, warmup, seed } = options;
-      const result = await job.run(engine, {
+      const request = {
         seed,
         threads: availableParallelism(),
         ...(steps === undefined ? {} : { steps }),
         ...(warmup === undefined ? {} : { warmup }),
-      });
-      engine.dispose();
+      };
+      const result = await runJob(job, options.device, request);
       if (options.json) {
         printJson(result);
         return;
@@ -60,4 +61,12 @@ ${exitCodeHelp}`,
       ]);
       for (const line of alignColumns(rows)) printLine(line);
     });
+}
+
+async function runJob(job: BenchJob, device: string, request: BenchRequest): Promise<BenchResult> {
+  if (job.needsEngine === false) return job.run(null, request);
+  const engine = await openEngine(device);
+  const result = await job.run(engine, request);
+  engine.dispose();
+  return result;
 }

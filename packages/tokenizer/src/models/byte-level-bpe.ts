@@ -5,10 +5,9 @@ import { mergeSymbols, SymbolList } from "./merge-symbols.ts";
 import { trimMergeTable } from "./ranked-merges.ts";
 
 /** Pieces of more UTF-16 units than this are not remembered. */
-const LONGEST = 32;
+const LONGEST = 128;
 /** Pieces that are remembered at most; then all are forgotten. */
 const MOST_PIECES = 1 << 16;
-const SLOTS = MOST_PIECES * 2;
 /** UTF-16 units and ids that are remembered at most. */
 const MOST_UNITS = 1 << 20;
 const MOST_IDS = 1 << 18;
@@ -23,8 +22,9 @@ export class ByteLevelBpe {
   readonly #symbols = new SymbolList(false);
 
   // The remembered pieces, an open-addressing table. Four numbers a slot: hash, where the units are, where the ids are
-  // (or the id, when there is one), and length + 64 * count; the last is 0 where a slot is empty.
-  #slots = new Int32Array(0);
+  // (or the id, when there is one), and length + 256 * count; the last is 0 where a slot is empty.
+  // It grows with the pieces, so that few of them stay close together in memory.
+  #slots = new Int32Array(4096);
   #units = new Uint16Array(0);
   #ids = new Int32Array(0);
   #pieces = 0;
@@ -58,10 +58,11 @@ export class ByteLevelBpe {
     hash ^= hash >>> 15;
     const slots = this.#slots;
     const units = this.#units;
-    for (let slot = (hash & (SLOTS - 1)) << 2; slot < slots.length; slot = (slot + 4) & (SLOTS * 4 - 1)) {
+    const mask = slots.length - 1;
+    for (let slot = (hash << 2) & mask; ; slot = (slot + 4) & mask) {
       const info = slots[slot + 3]!;
       if (info === 0) break;
-      if (slots[slot] !== hash || (info & 63) !== length) continue;
+      if (slots[slot] !== hash || (info & 255) !== length) continue;
       let at = slots[slot + 1]!;
       let i = start;
       while (i < end && units[at] === text.charCodeAt(i)) {
@@ -69,7 +70,7 @@ export class ByteLevelBpe {
         i++;
       }
       if (i < end) continue;
-      const count = info >> 6;
+      const count = info >> 8;
       if (count === 1) {
         into.push(slots[slot + 2]!);
         return;
@@ -94,20 +95,21 @@ export class ByteLevelBpe {
   #remember(text: string, start: number, end: number, hash: number): void {
     const length = end - start;
     const count = this.#symbols.length;
-    if (this.#slots.length === 0) {
-      this.#slots = new Int32Array(SLOTS * 4);
-      this.#units = new Uint16Array(MOST_UNITS);
-      this.#ids = new Int32Array(MOST_IDS);
-    }
     if (this.#pieces === MOST_PIECES || this.#unitCount + length > MOST_UNITS || this.#idCount + count > MOST_IDS) {
       this.#slots.fill(0);
       this.#pieces = 0;
       this.#unitCount = 0;
       this.#idCount = 0;
     }
+    if (this.#units.length === 0) {
+      this.#units = new Uint16Array(MOST_UNITS);
+      this.#ids = new Int32Array(MOST_IDS);
+    }
+    if (this.#pieces * 8 >= this.#slots.length) this.#grow();
     const slots = this.#slots;
-    let slot = (hash & (SLOTS - 1)) << 2;
-    while (slots[slot + 3] !== 0) slot = (slot + 4) & (SLOTS * 4 - 1);
+    const mask = slots.length - 1;
+    let slot = (hash << 2) & mask;
+    while (slots[slot + 3] !== 0) slot = (slot + 4) & mask;
     slots[slot] = hash;
     slots[slot + 1] = this.#unitCount;
     for (let i = start; i < end; i++) this.#units[this.#unitCount++] = text.charCodeAt(i);
@@ -117,8 +119,21 @@ export class ByteLevelBpe {
       this.#ids.set(this.#symbols.ids.subarray(0, count), this.#idCount);
       this.#idCount += count;
     }
-    slots[slot + 3] = length | (count << 6);
+    slots[slot + 3] = length | (count << 8);
     this.#pieces++;
+  }
+
+  #grow(): void {
+    const old = this.#slots;
+    const slots = new Int32Array(old.length * 2);
+    const mask = slots.length - 1;
+    for (let from = 0; from < old.length; from += 4) {
+      if (old[from + 3] === 0) continue;
+      let slot = (old[from]! << 2) & mask;
+      while (slots[slot + 3] !== 0) slot = (slot + 4) & mask;
+      for (let k = 0; k < 4; k++) slots[slot + k] = old[from + k]!;
+    }
+    this.#slots = slots;
   }
 
   /** Leaves the tokens of a piece in the list of symbols. */

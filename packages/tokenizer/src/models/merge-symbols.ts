@@ -1,3 +1,4 @@
+import { LateHeap, RankBuckets } from "./merge-queues.ts";
 import type { MergeTable } from "./merge-table.ts";
 
 /** The symbols of a piece while they are merged: their ids and, when `ranged`, the ranges that they stand for. */
@@ -99,6 +100,9 @@ function mergeShort(symbols: SymbolList, table: MergeTable): void {
   symbols.length = n;
 }
 
+/** One for all pieces, since every piece leaves it empty. */
+const buckets = new RankBuckets();
+
 // Long pieces: each pair of neighbours waits in the bucket of its rank (a doubly linked list through its left symbol),
 // and the buckets are emptied in the order of their ranks, each from left to right. In a vocabulary that was trained, a
 // merge only makes pairs of higher ranks, so that every bucket is emptied once and the whole is linear but for sorting
@@ -111,7 +115,6 @@ function mergeLong(symbols: SymbolList, table: MergeTable): void {
   const pairResult = new Int32Array(n);
   const inBucketNext = new Int32Array(n);
   const inBucketPrevious = new Int32Array(n);
-  const buckets = new Buckets();
   const late = new LateHeap();
   let level = -1;
 
@@ -185,9 +188,7 @@ function mergeLong(symbols: SymbolList, table: MergeTable): void {
 }
 
 function mergeLate(late: LateHeap, pairRank: Int32Array, merge: (at: number) => void): void {
-  const key = late.pop();
-  const rank = Math.floor(key / POSITIONS);
-  const at = key - rank * POSITIONS;
+  const [rank, at] = late.pop();
   if (pairRank[at] === rank) merge(at);
 }
 
@@ -207,90 +208,4 @@ function ascending(head: number, nextOf: Int32Array): Int32Array {
   }
   if (rising) return positions;
   return falling ? positions.reverse() : positions.sort();
-}
-
-/** Heads of lists by rank, with a set of bits in which the next list that is not empty is found quickly. */
-class Buckets {
-  #heads = new Int32Array(1024).fill(-1);
-  #occupied = new Uint32Array(32);
-
-  head(rank: number): number {
-    return rank < this.#heads.length ? this.#heads[rank]! : -1;
-  }
-
-  setHead(rank: number, position: number): void {
-    if (rank >= this.#heads.length) this.#grow(rank);
-    this.#heads[rank] = position;
-    if (position >= 0) this.#occupied[rank >>> 5]! |= 1 << (rank & 31);
-    else this.#occupied[rank >>> 5]! &= ~(1 << (rank & 31));
-  }
-
-  /** The smallest rank >= from whose list is not empty, or -1. */
-  nextRank(from: number): number {
-    const words = this.#occupied;
-    let word = from >>> 5;
-    if (word >= words.length) return -1;
-    let bits = words[word]! & (-1 << (from & 31));
-    while (bits === 0) {
-      if (++word === words.length) return -1;
-      bits = words[word]!;
-    }
-    return word * 32 + (31 - Math.clz32(bits & -bits));
-  }
-
-  #grow(rank: number): void {
-    let length = this.#heads.length;
-    while (length <= rank) length *= 2;
-    const heads = new Int32Array(length).fill(-1);
-    heads.set(this.#heads);
-    const occupied = new Uint32Array(length >>> 5);
-    occupied.set(this.#occupied);
-    this.#heads = heads;
-    this.#occupied = occupied;
-  }
-}
-
-const POSITIONS = 2 ** 29;
-
-/** A binary heap of (rank, position), smallest first, as the numbers rank * 2^29 + position. */
-class LateHeap {
-  readonly #keys: number[] = [];
-
-  /** Whether the first key comes before (rank, position). */
-  isBefore(rank: number, position: number): boolean {
-    return this.#keys.length > 0 && this.#keys[0]! < rank * POSITIONS + position;
-  }
-
-  push(rank: number, position: number): void {
-    const keys = this.#keys;
-    const key = rank * POSITIONS + position;
-    let at = keys.length;
-    keys.push(key);
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (keys[parent]! <= key) break;
-      keys[at] = keys[parent]!;
-      at = parent;
-    }
-    keys[at] = key;
-  }
-
-  pop(): number {
-    const keys = this.#keys;
-    const first = keys[0]!;
-    const last = keys.pop()!;
-    const n = keys.length;
-    if (n === 0) return first;
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= n) break;
-      if (child + 1 < n && keys[child + 1]! < keys[child]!) child++;
-      if (keys[child]! >= last) break;
-      keys[at] = keys[child]!;
-      at = child;
-    }
-    keys[at] = last;
-    return first;
-  }
 }
