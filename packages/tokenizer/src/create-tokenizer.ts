@@ -42,7 +42,7 @@ export function createTokenizer(json: TokenizerJson, options: CreateTokenizerOpt
   const decoder = present("decoder", createDecoder);
   const cut = byteLevelCut(file.pre_tokenizer, at("pre_tokenizer"));
   const model = present("model", asObject);
-  if (model === null) return fail(source, "model", file.model, "an object");
+  if (model === null) return fail(at("model"), "", file.model, "an object");
 
   const build = (addedTokens: readonly AddedToken[], given?: TokenModel): Tokenizer => {
     const specialTokens = addedTokens.filter(({ special }) => special).map(({ content }) => content);
