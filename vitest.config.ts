@@ -39,6 +39,9 @@ export default defineConfig({
             "@tensorflow/tfjs-backend-webgpu",
             "@genai/datasets > env-paths",
             "@genai/onnx > pbf",
+            "@genai/tokenizer > @huggingface/jinja",
+            "@genai/tokenizer > oniguruma-parser/parser",
+            "@genai/tokenizer > pbf",
           ],
           // Finds its .wasm files beside its own modules, so they must stay where they are.
           exclude: ["onnxruntime-web"],
