@@ -37,7 +37,7 @@ export async function fitUnigram(
 ): Promise<Pieces> {
   const { size, shrinkingFactor, subIterations, pacer, onStep } = options;
   const lattice = new PieceLattice();
-  let pieces = startPieces(words, alphabetSize, options);
+  let pieces = await startPieces(words, alphabetSize, options);
   const seedCount = pieces.starts.length;
   await pacer.pause();
   // A few more than wanted, so that the last choice is by probability.
@@ -63,8 +63,9 @@ export async function fitUnigram(
 }
 
 /** The alphabet (piece i is symbol i + 1) and the seed pieces, with scores by frequency. */
-function startPieces(words: SymbolWords, alphabetSize: number, options: UnigramFitOptions): Pieces {
-  const seed = seedPieces(words, {
+async function startPieces(words: SymbolWords, alphabetSize: number, options: UnigramFitOptions): Promise<Pieces> {
+  const seed = await seedPieces(words, {
+    pacer: options.pacer,
     maxLength: options.maxPieceLength,
     most: Math.max(0, options.seedSize - alphabetSize),
   });

@@ -1,3 +1,4 @@
+import type { Pacer } from "./pacer.ts";
 import { commonPrefixes, suffixArray } from "./suffix-array.ts";
 import type { SymbolWords } from "./symbol-words.ts";
 
@@ -14,12 +15,16 @@ export interface SeedPieces {
  * occurring less often (the nodes of its suffix tree): the `most` of them with the largest count times length, in the
  * order of the suffix array. Symbols must be greater than 0, words separated by 0. Linear in the words' length.
  */
-export function seedPieces(words: SymbolWords, options: { maxLength: number; most: number }): SeedPieces {
+export async function seedPieces(
+  words: SymbolWords,
+  options: { maxLength: number; most: number; pacer: Pacer },
+): Promise<SeedPieces> {
   const { symbols: text, starts, counts } = words;
-  const { maxLength, most } = options;
+  const { maxLength, most, pacer } = options;
   let largest = 0;
   for (const symbol of text) if (symbol > largest) largest = symbol;
   const sorted = suffixArray(text, largest);
+  await pacer.pause();
   const common = commonPrefixes(text, sorted);
   const wordOf = new Int32Array(text.length);
   for (let word = 0; word < counts.length; word++) wordOf.fill(word, starts[word]!, starts[word + 1]!);
@@ -50,6 +55,7 @@ export function seedPieces(words: SymbolWords, options: { maxLength: number; mos
   const places = new Int32Array(maxLength + 2);
   let top = 0;
   for (let i = 0; i < sorted.length; i++) {
+    if ((i & 4095) === 0 && pacer.due()) await pacer.pause();
     const start = sorted[i]!;
     if (text[start] === 0) continue;
     const word = wordOf[start]!;

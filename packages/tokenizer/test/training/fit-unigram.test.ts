@@ -91,9 +91,11 @@ const randomWords = fc.dictionary(
 );
 
 describe("seedPieces", () => {
-  it("finds the substrings that occur twice and that no longer one contains as often, with their counts", () => {
-    fc.assert(
-      fc.property(randomWords, (words) => {
+  const pacer = createPacer();
+
+  it("finds the substrings that occur twice and that no longer one contains as often, with their counts", async () => {
+    await fc.assert(
+      fc.asyncProperty(randomWords, async (words) => {
         const counts = new Map<string, number>();
         for (const [word, count] of Object.entries(words)) {
           for (let start = 0; start < word.length; start++) {
@@ -109,7 +111,7 @@ describe("seedPieces", () => {
             count >= 2 && (part.length === 5 || ![..."abc"].some((c) => counts.get(part + c) === count)),
         );
         const text = symbolWords(words);
-        const seed = seedPieces(text, { maxLength: 5, most: 1e6 });
+        const seed = await seedPieces(text, { maxLength: 5, most: 1e6, pacer });
         const found = Array.from(seed.starts, (start, i) => [
           letters(text.symbols, start, seed.lengths[i]!),
           seed.counts[i]!,
@@ -119,7 +121,7 @@ describe("seedPieces", () => {
 
         const most = Math.ceil(found.length / 2);
         const scores = found.map(([part, count]) => (part as string).length * (count as number)).sort((a, b) => b - a);
-        const best = seedPieces(text, { maxLength: 5, most });
+        const best = await seedPieces(text, { maxLength: 5, most, pacer });
         expect(Array.from(best.counts, (count, i) => count * best.lengths[i]!).sort((a, b) => b - a)).toEqual(
           scores.slice(0, most),
         );
