@@ -33,14 +33,15 @@ async function survive(files: TokenizerFiles, names: readonly string[], draw: Dr
     for (let i = 0; i < 3; i++) {
       const text = i === 2 ? "a".repeat(2000) : randomText(draw, 30) + (draw(4) === 0 ? "\udc00x\ud800" : "");
       const encoding = tokenizer.encode(text, { allowedSpecial: draw(2) === 0 ? "all" : "none" });
-      for (const [from, to] of encoding.offsets) {
-        expect(from >= 0 && from <= to && to <= text.length, `${what}: offsets ${from} ${to}`).toBe(true);
-      }
+      const outside = encoding.offsets.find(([from, to]) => !(from >= 0 && from <= to && to <= text.length));
+      expect(outside, `${what}: offsets outside of the text`).toBe(undefined);
       expect(typeof tokenizer.decode(encoding.ids), what).toBe("string");
     }
     JSON.stringify(tokenizer.toJson());
     return true;
   } catch (error) {
+    // What the file says about truncation may not fit the text that is encoded, and then the request is wrong.
+    if (error instanceof RangeError && /^encode: (stride|maxLength|truncation) /.test(error.message)) return true;
     if (!(error instanceof TokenizerFormatError)) throw new Error(`${what}: ${(error as Error)?.stack}`);
     expect(
       names.some((name) => error.message.includes(name)),
