@@ -23,6 +23,7 @@ Examples:
   genai quickstart
   genai train vae --data mnist --steps 2000
   genai sample runs/quickstart-2026-01-31-120000 --count 100
+  genai tokenizer train corpus.txt --vocab-size 4096
   genai COMMAND --help
 ${exitCodeHelp}`,
   );
