@@ -44,21 +44,25 @@ function scriptOf(codePoint: number): number {
 }
 
 /** Cuts where the script changes. As in the Rust library, characters of any script at the start belong to no piece. */
-export const unicodeScripts: PreTokenizer = splitAt((text, found) => {
-  let start = -1;
-  let last = any;
-  for (let i = 0; i < text.length; ) {
-    const codePoint = text.codePointAt(i)!;
-    const script = scriptOf(codePoint);
-    if (script !== any) {
-      if (start < 0) start = i;
-      else if (script !== last) {
-        found(start, i);
-        start = i;
+export const unicodeScripts: PreTokenizer = splitAt(
+  (text, found) => {
+    let start = -1;
+    let last = any;
+    for (let i = 0; i < text.length; ) {
+      const codePoint = text.codePointAt(i)!;
+      const script = scriptOf(codePoint);
+      if (script !== any) {
+        if (start < 0) start = i;
+        else if (script !== last) {
+          found(start, i);
+          start = i;
+        }
+        last = script;
       }
-      last = script;
+      i += codePoint > 0xffff ? 2 : 1;
     }
-    i += codePoint > 0xffff ? 2 : 1;
-  }
-  if (start >= 0) found(start, text.length);
-}, "Removed", true);
+    if (start >= 0) found(start, text.length);
+  },
+  "Removed",
+  true,
+);
