@@ -11,7 +11,7 @@ import { createNormalizer } from "./normalizers/create-normalizer.ts";
 import type { FastStages } from "./pipeline.ts";
 import { createPostProcessor, plainPostProcessor } from "./post-processors/create-post-processor.ts";
 import { byteLevelCut, createPreTokenizer } from "./pre-tokenizers/create-pre-tokenizer.ts";
-import type { TokenModel } from "./stages.ts";
+import type { PostProcessor, TokenModel } from "./stages.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import type { TokenizerJson } from "./tokenizer-json.ts";
 
@@ -48,6 +48,7 @@ export function createTokenizer(json: TokenizerJson, options: CreateTokenizerOpt
     const specialTokens = addedTokens.filter(({ special }) => special).map(({ content }) => content);
     const built = given ?? createModel(json.model, { source, specialTokens });
     checkAddedTokens(addedTokens, built, at("added_tokens"));
+    checkIdsOf(file.padding, postProcessor, { at, has: (id) => has(built, addedTokens, id) });
     return new Tokenizer({
       json,
       config: options.config ?? {},
@@ -96,6 +97,31 @@ function checkAddedTokens(tokens: readonly AddedToken[], model: TokenModel, wher
   });
 }
 
+const has = (model: TokenModel, addedTokens: readonly AddedToken[], id: number): boolean =>
+  model.idToToken(id) !== undefined || addedTokens.some((token) => token.id === id);
+
+/** The ids that are put around and behind a text must be those of tokens, or they could not be decoded. */
+function checkIdsOf(
+  padding: unknown,
+  postProcessor: PostProcessor,
+  { at, has }: { at: (field: string) => string; has: (id: number) => boolean },
+): void {
+  for (const item of [...postProcessor.layout(false, true), ...postProcessor.layout(true, true)]) {
+    if ("id" in item && !has(item.id)) {
+      throw new TokenizerFormatError(
+        `${at("post_processor")} adds ${JSON.stringify(item.token)} with the id ${item.id}, which is not in the vocabulary`,
+      );
+    }
+  }
+  const padId = (padding as { pad_id?: number } | null | undefined)?.pad_id;
+  if (padId !== undefined && !has(padId)) {
+    throw new TokenizerFormatError(`${at("padding")}.pad_id is ${padId}; an id of the vocabulary was expected`);
+  }
+}
+
+/** More padding than this fits into no memory. */
+const longestPadding = 1 << 24;
+
 function checkTruncation(json: unknown, where: string): void {
   if (json === undefined || json === null) return;
   const object = asObject(json, where);
@@ -108,12 +134,17 @@ function checkTruncation(json: unknown, where: string): void {
 function checkPadding(json: unknown, where: string): void {
   if (json === undefined || json === null) return;
   const object = asObject(json, where);
-  if (object.strategy !== "BatchLongest") wholeField(asObject(object.strategy, `${where}.strategy`), "Fixed", where);
+  if (object.strategy !== "BatchLongest") {
+    const strategy = asObject(object.strategy, `${where}.strategy`);
+    const length = wholeField(strategy, "Fixed", `${where}.strategy`);
+    if (length > longestPadding) fail(`${where}.strategy`, "Fixed", length, `at most ${longestPadding}`);
+  }
   choiceField(object, "direction", where, ["Left", "Right"]);
   wholeField(object, "pad_id", where);
   wholeField(object, "pad_type_id", where);
   stringField(object, "pad_token", where);
   if (object.pad_to_multiple_of !== undefined && object.pad_to_multiple_of !== null) {
-    wholeField(object, "pad_to_multiple_of", where);
+    const multiple = wholeField(object, "pad_to_multiple_of", where);
+    if (multiple > longestPadding) fail(where, "pad_to_multiple_of", multiple, `at most ${longestPadding}`);
   }
 }

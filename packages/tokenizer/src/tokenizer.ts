@@ -313,9 +313,7 @@ export class Tokenizer {
       const missing = target - encoding.length;
       if (missing <= 0 && overflowing.length === 0) return encoding;
       const { id, token, typeId } = padding;
-      const added = Array.from({ length: Math.max(0, missing) }, (): EncodingPart => {
-        return { id, token, typeId, padding: true };
-      });
+      const added: EncodingPart[] = new Array(Math.max(0, missing)).fill({ id, token, typeId, padding: true });
       const parts = padding.side === "left" ? [...added, ...encoding.parts] : [...encoding.parts, ...added];
       return new LazyEncoding(parts, (one) => this.#tokenFor(one), overflowing);
     };
