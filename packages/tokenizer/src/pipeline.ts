@@ -53,7 +53,7 @@ export class Pipeline {
     return {
       ids,
       spans: () => {
-        spans ??= this.#runWithSpans(text, matchers).spans();
+        spans ??= fastSpans(text, ids, matchers, this.#stages) ?? this.#runWithSpans(text, matchers).spans();
         return spans;
       },
     };
@@ -160,4 +160,65 @@ function encodeFast(text: string, matchers: Matchers, { normalize, cut, bpe }: F
     });
   }
   return ids.toArray();
+}
+
+/**
+ * Offsets of the tokens that `encodeFast` found, from the lengths of the tokens alone: in the byte-level alphabet a token
+ * has as many letters as it has bytes. A token of part of a character stands for the whole. Null where normalization
+ * changed the text.
+ */
+function fastSpans(text: string, ids: Int32Array, matchers: Matchers, stages: PipelineStages): Int32Array | null {
+  const { model, postProcessor } = stages;
+  const { normalize, cut } = stages.fast!;
+  const adjust = postProcessor.adjustOffsets;
+  const spans = new Int32Array(2 * ids.length);
+  let count = 0;
+  let isKnown = true;
+  const put = (token: string, start: number, end: number): void => {
+    const [from, to] = adjust === undefined ? [start, end] : adjust(token, count, [start, end]);
+    spans[2 * count] = from;
+    spans[2 * count + 1] = to;
+    count++;
+  };
+  const walk = (from: number, to: number): void => {
+    let i = from;
+    // Bytes of the character at i that earlier tokens took.
+    let taken = 0;
+    let prefix = cut.addsPrefixSpace && text.charCodeAt(from) !== 0x20 ? 1 : 0;
+    while (i < to && count < ids.length) {
+      const token = model.idToToken(ids[count]!)!;
+      const start = i;
+      taken += token.length - prefix;
+      prefix = 0;
+      for (;;) {
+        const bytes = utf8Size(text, i);
+        if (taken < bytes || i >= to) break;
+        taken -= bytes;
+        i += bytes === 4 ? 2 : 1;
+      }
+      const isWhole = taken === 0 && i > start;
+      put(token, start, isWhole ? i : i + (utf8Size(text, i) === 4 ? 2 : 1));
+    }
+  };
+  matchers.original.split(text, (start, end, token) => {
+    if (token !== null) return put(text.slice(start, end), start, end);
+    if (normalize !== null) {
+      const part = text.slice(start, end);
+      if (normalize(part) !== part) isKnown = false;
+    }
+    if (!isKnown) return;
+    if (matchers.normalized.isEmpty) return walk(start, end);
+    matchers.normalized.split(text.slice(start, end), (from, to, found) => {
+      if (found === null) walk(start + from, start + to);
+      else put(text.slice(start + from, start + to), start + from, start + to);
+    });
+  });
+  return isKnown && count === ids.length ? spans : null;
+}
+
+function utf8Size(text: string, index: number): number {
+  const unit = text.charCodeAt(index);
+  if (unit < 0x80) return 1;
+  if (unit < 0x800) return 2;
+  return (unit & 0xfc00) === 0xd800 ? 4 : 3;
 }
