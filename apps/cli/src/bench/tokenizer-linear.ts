@@ -3,11 +3,11 @@ import type { HostBenchJob } from "./job.ts";
 import { peakRssMib, round } from "./measure.ts";
 import { gpt2Folder, ours, peers } from "./tokenizer-peers.ts";
 
-const PEER_CHARACTERS = 20_000;
+const PEER_CHARACTERS = 8_000;
 
 /**
  * Whether the time is in proportion to the length of a piece: one character 1 and 10 million times over, and "words" of
- * 0.1 and 1 million random letters. The peers, which may be quadratic here, get 20,000 characters.
+ * 0.1 and 1 million random letters. The peers, which may be quadratic here, get 4,000 and 8,000 characters.
  */
 export const tokenizerLinear: HostBenchJob = {
   name: "tokenizer_linear",

@@ -6,7 +6,7 @@ import { mergeSymbols, SymbolList } from "./merge-symbols.ts";
 import { MergeTable } from "./merge-table.ts";
 import { PieceCache } from "./piece-cache.ts";
 import { rankedMergeTable, ranksOf, trimMergeTable } from "./ranked-merges.ts";
-import { byteTokenIds, readVocabulary, utf8Bytes, type Vocabulary } from "./vocabulary.ts";
+import { byteTokenIds, readVocabulary, type TokenIndex, utf8Bytes, type Vocabulary } from "./vocabulary.ts";
 
 /** What the fields of a BPE description say, checked. */
 export interface BpeParts {
@@ -149,38 +149,68 @@ function readMerges(merges: unknown, vocabulary: Vocabulary, prefixLength: numbe
     throw new TokenizerFormatError(`${where} is ${describe(merges)}; expected an array of pairs of tokens`);
   const { ids, tokens } = vocabulary;
   const table = new MergeTable(merges.length);
-  let id: number | undefined;
+  let id = -1;
   for (let rank = 0; rank < merges.length; rank++) {
     const merge: unknown = merges[rank];
-    let left: unknown;
-    let right: unknown;
-    if (typeof merge === "string") {
-      const space = merge.indexOf(" ");
-      if (space > 0 && merge.indexOf(" ", space + 1) < 0) {
-        left = merge.slice(0, space);
-        right = merge.slice(space + 1);
-      }
-    } else if (Array.isArray(merge) && merge.length === 2) [left, right] = merge;
-    if (typeof left !== "string" || typeof right !== "string")
-      throw new TokenizerFormatError(
-        `${where}[${rank}] is ${describe(merge)}; expected "left right" or ["left", "right"]`,
-      );
-    const leftId = ids.get(left);
-    const rightId = ids.get(right);
-    // Ids mostly go up with the ranks, which saves making and looking up the merged string.
-    const guess = id === undefined ? undefined : tokens[id + 1];
-    if (guess !== undefined && prefixLength === 0 && isJoined(guess, left, right)) id = id! + 1;
-    else id = ids.get(left + (prefixLength > 0 ? [...right].slice(prefixLength).join("") : right));
-    if (leftId === undefined || rightId === undefined || id === undefined) {
-      const missing = leftId === undefined ? left : rightId === undefined ? right : left + right;
-      throw new TokenizerFormatError(
-        `${where}[${rank}] joins ${describe(left)} and ${describe(right)}, but ${describe(missing)} is not in model.vocab`,
-      );
+    const text = typeof merge === "string" ? merge : joinPair(merge);
+    const space = text.indexOf(" ");
+    if (space <= 0 || space === text.length - 1 || text.indexOf(" ", space + 1) >= 0) {
+      // Tokens with spaces in them can be written as pairs only.
+      const [left, right] = Array.isArray(merge) && merge.length === 2 ? (merge as unknown[]) : [];
+      if (typeof left !== "string" || typeof right !== "string")
+        throw new TokenizerFormatError(
+          `${where}[${rank}] is ${describe(merge)}; expected "left right" or ["left", "right"]`,
+        );
+      id = mergedId(left, right, ids, prefixLength);
+      addMerge(table, ids.get(left) ?? -1, ids.get(right) ?? -1, rank, id, merge, where);
+      continue;
     }
-    table.add(leftId, rightId, rank, id);
+    const leftId = ids.find(text, 0, space);
+    const rightId = ids.find(text, space + 1, text.length);
+    // Ids mostly go up with the ranks, which saves making and looking up the merged string.
+    const guess = prefixLength === 0 ? tokens[id + 1] : undefined;
+    id =
+      guess !== undefined && isJoined(guess, text, space)
+        ? id + 1
+        : mergedId(text.slice(0, space), text.slice(space + 1), ids, prefixLength);
+    addMerge(table, leftId, rightId, rank, id, merge, where);
   }
   return table;
 }
 
-const isJoined = (token: string, left: string, right: string): boolean =>
-  token.length === left.length + right.length && token.startsWith(left) && token.endsWith(right);
+const joinPair = (merge: unknown): string => {
+  if (!Array.isArray(merge) || merge.length !== 2) return "";
+  const [left, right] = merge as unknown[];
+  return typeof left === "string" && typeof right === "string" ? `${left} ${right}` : "";
+};
+
+const mergedId = (left: string, right: string, ids: TokenIndex, prefixLength: number): number =>
+  ids.get(left + (prefixLength > 0 ? [...right].slice(prefixLength).join("") : right)) ?? -1;
+
+function addMerge(
+  table: MergeTable,
+  left: number,
+  right: number,
+  rank: number,
+  id: number,
+  merge: unknown,
+  where: string,
+): void {
+  if (left >= 0 && right >= 0 && id >= 0) {
+    table.add(left, right, rank, id);
+    return;
+  }
+  const parts = typeof merge === "string" ? merge.split(" ") : (merge as string[]);
+  const missing = left < 0 ? parts[0] : right < 0 ? parts[1] : parts.join("");
+  throw new TokenizerFormatError(
+    `${where}[${rank}] joins ${describe(parts[0])} and ${describe(parts[1])}, but ${describe(missing)} is not in model.vocab`,
+  );
+}
+
+/** Whether a token is "left right" without the space. */
+function isJoined(token: string, merge: string, space: number): boolean {
+  if (token.length !== merge.length - 1) return false;
+  for (let i = 0; i < token.length; i++)
+    if (token.charCodeAt(i) !== merge.charCodeAt(i < space ? i : i + 1)) return false;
+  return true;
+}

@@ -7,8 +7,6 @@ export class MergeTable {
   ranks: Int32Array;
   /** Id that each entry's pair becomes, or -1 where the pair is known not to merge. */
   results: Int32Array;
-  /** One more than the largest rank. */
-  rankCount = 0;
   #lefts: Int32Array;
   #rights: Int32Array;
   #slots: Int32Array;
@@ -57,21 +55,24 @@ export class MergeTable {
   /** Adds a pair, or replaces its rank and result. */
   add(left: number, right: number, rank: number, result: number): void {
     if (this.#size === this.#lefts.length) this.#grow();
-    let slot = hashPair(left, right) & this.#mask;
-    let entry = this.#slots[slot]! - 1;
-    while (entry >= 0 && !(this.#lefts[entry] === left && this.#rights[entry] === right)) {
-      slot = (slot + 1) & this.#mask;
-      entry = this.#slots[slot]! - 1;
+    const slots = this.#slots;
+    const lefts = this.#lefts;
+    const rights = this.#rights;
+    const mask = this.#mask;
+    let slot = hashPair(left, right) & mask;
+    let entry = slots[slot]! - 1;
+    while (entry >= 0 && !(lefts[entry] === left && rights[entry] === right)) {
+      slot = (slot + 1) & mask;
+      entry = slots[slot]! - 1;
     }
     if (entry < 0) {
       entry = this.#size++;
-      this.#slots[slot] = entry + 1;
-      this.#lefts[entry] = left;
-      this.#rights[entry] = right;
+      slots[slot] = entry + 1;
+      lefts[entry] = left;
+      rights[entry] = right;
     }
     this.ranks[entry] = rank;
     this.results[entry] = result;
-    if (rank >= this.rankCount) this.rankCount = rank + 1;
   }
 
   /** Forgets every pair; only for tables that resolve them again. */

@@ -3,7 +3,7 @@ import { describe } from "../json-fields.ts";
 
 /** A vocabulary in both directions. */
 export interface Vocabulary {
-  readonly ids: ReadonlyMap<string, number>;
+  readonly ids: TokenIndex;
   /** Token of each id; ids may have gaps. */
   readonly tokens: readonly (string | undefined)[];
 }
@@ -16,7 +16,6 @@ export function readVocabulary(vocab: unknown, where: string): Vocabulary {
   if (typeof vocab !== "object" || vocab === null || Array.isArray(vocab))
     throw new TokenizerFormatError(`${where} is ${describe(vocab)}; expected an object from tokens to ids`);
   const record = vocab as Record<string, unknown>;
-  const ids = new Map<string, number>();
   const keys = Object.keys(record);
   const tokens: (string | undefined)[] = new Array(keys.length);
   for (const token of keys) {
@@ -29,14 +28,70 @@ export function readVocabulary(vocab: unknown, where: string): Vocabulary {
       throw new TokenizerFormatError(
         `${where} gives the id ${id} to both ${JSON.stringify(tokens[id])} and ${JSON.stringify(token)}; expected each id once`,
       );
-    ids.set(token, id);
     tokens[id] = token;
   }
-  return { ids, tokens };
+  return { ids: new TokenIndex(tokens, keys.length), tokens };
+}
+
+/**
+ * Ids by token: a hash table over the UTF-16 units of tokens. It takes a third of the time that a Map takes to fill, and
+ * is asked for parts of strings without making strings of them.
+ */
+export class TokenIndex {
+  /** How many tokens there are. */
+  readonly size: number;
+  readonly #tokens: readonly (string | undefined)[];
+  readonly #slots: Int32Array;
+
+  constructor(tokens: readonly (string | undefined)[], size: number) {
+    this.size = size;
+    this.#tokens = tokens;
+    let capacity = 16;
+    while (capacity < size * 2) capacity *= 2;
+    const slots = new Int32Array(capacity);
+    for (let id = 0; id < tokens.length; id++) {
+      const token = tokens[id];
+      if (token === undefined) continue;
+      let slot = hashUnits(token, 0, token.length) & (capacity - 1);
+      while (slots[slot] !== 0) slot = (slot + 1) & (capacity - 1);
+      slots[slot] = id + 1;
+    }
+    this.#slots = slots;
+  }
+
+  get(token: string): number | undefined {
+    const id = this.find(token, 0, token.length);
+    return id < 0 ? undefined : id;
+  }
+
+  has(token: string): boolean {
+    return this.find(token, 0, token.length) >= 0;
+  }
+
+  /** The id of the token that `text` has at [start, end), or -1. */
+  find(text: string, start: number, end: number): number {
+    const slots = this.#slots;
+    const mask = slots.length - 1;
+    for (let slot = hashUnits(text, start, end) & mask; ; slot = (slot + 1) & mask) {
+      const id = slots[slot]! - 1;
+      if (id < 0) return -1;
+      const token = this.#tokens[id]!;
+      if (token.length !== end - start) continue;
+      let at = 0;
+      while (at < token.length && token.charCodeAt(at) === text.charCodeAt(start + at)) at++;
+      if (at === token.length) return id;
+    }
+  }
+}
+
+function hashUnits(text: string, start: number, end: number): number {
+  let hash = end - start;
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x9e3779b1);
+  return hash ^ (hash >>> 15);
 }
 
 /** Ids of the 256 tokens <0x00> to <0xFF> that stand for bytes, -1 for those that a vocabulary lacks. */
-export function byteTokenIds(ids: ReadonlyMap<string, number>): Int32Array {
+export function byteTokenIds(ids: { get(token: string): number | undefined }): Int32Array {
   return Int32Array.from({ length: 256 }, (_, byte) => ids.get(byteToken(byte)) ?? -1);
 }
 

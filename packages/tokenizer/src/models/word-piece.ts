@@ -33,8 +33,9 @@ export function createWordPiece(
   const starting = new Map<string, number>();
   const continuing = prefix === "" ? starting : new Map<string, number>();
   let longest = 0;
-  for (const [token, id] of vocabulary.ids) {
-    if (token === "" || special.has(token)) continue;
+  for (let id = 0; id < vocabulary.tokens.length; id++) {
+    const token = vocabulary.tokens[id];
+    if (token === undefined || token === "" || special.has(token)) continue;
     starting.set(token, id);
     longest = Math.max(longest, token.length);
     if (prefix !== "" && token.length > prefix.length && token.startsWith(prefix))
