@@ -154,6 +154,62 @@ describe("trainBpe", () => {
     );
   });
 
+  it("agrees with the naive trainer on characters, with prefixes, suffixes and a limited alphabet", async () => {
+    const word = fc.string({ unit: fc.constantFrom("a", "b", "c", "é", "😉"), minLength: 1, maxLength: 8 });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(word, { maxLength: 6 }), { minLength: 1, maxLength: 6 }),
+        fc.constantFrom("", "##"),
+        fc.constantFrom("", "</w>"),
+        fc.constantFrom(3, 10),
+        async (lines, prefix, suffix, limitAlphabet) => {
+          const texts = lines.map((words) => words.join(" "));
+          const json = await trainBpeJson(texts, {
+            alphabet: "characters",
+            split: "whitespace",
+            vocabSize: 60,
+            limitAlphabet,
+            unkToken: null,
+            ...(prefix === "" ? {} : { continuingSubwordPrefix: prefix }),
+            ...(suffix === "" ? {} : { endOfWordSuffix: suffix }),
+          });
+          const counts = new Map<string, number>();
+          for (const c of texts.join("").replaceAll(" ", "")) counts.set(c, (counts.get(c) ?? 0) + 1);
+          const point = (c: string) => c.codePointAt(0)!;
+          const alphabet = [...counts]
+            .sort(([a, m], [b, n]) => n - m || point(a) - point(b))
+            .slice(0, limitAlphabet)
+            .map(([c]) => c)
+            .sort((a, b) => point(a) - point(b));
+          const forms = new Set<string>();
+          const words: [string[], number][] = [];
+          for (const characters of lines.flat().map((one) => [...one])) {
+            let run: string[] = [];
+            for (const [i, c] of characters.entries()) {
+              if (alphabet.includes(c)) {
+                const form = (i > 0 ? prefix : "") + c + (i === characters.length - 1 ? suffix : "");
+                run.push(form);
+                forms.add(form);
+              } else {
+                words.push([run, 1]);
+                run = [];
+              }
+            }
+            words.push([run, 1]);
+          }
+          const others = [...forms].filter((form) => !alphabet.includes(form)).sort(byCodePoints);
+          const naive = naiveBpe(words, [...alphabet, ...others], {
+            vocabSize: 60,
+            join: (a, b) => a + (prefix !== "" && b.startsWith(prefix) ? b.slice(prefix.length) : b),
+          });
+          expect(tokensOf(json)).toEqual(naive.tokens);
+          expect(mergesOf(json)).toEqual(naive.merges.map((pair) => pair.join(" ")));
+        },
+      ),
+      { numRuns: 150, seed: 22 },
+    );
+  });
+
   it("takes special tokens out of the texts and never makes one", async () => {
     const json = await trainBpeJson(["<s>ab<s>ab<s>", "< s><s >"], {
       vocabSize: 300,
@@ -288,6 +344,12 @@ describe.runIf(rust && dataDir)("beside the Rust library, on real text", () => {
     expect(performance.now() - start).toBeLessThan(4000);
   });
 });
+
+function byCodePoints(a: string, b: string): number {
+  const [x, y] = [Array.from(a, (c) => c.codePointAt(0)!), Array.from(b, (c) => c.codePointAt(0)!)];
+  const i = x.findIndex((point, k) => point !== y[k]);
+  return i < 0 ? x.length - y.length : x[i]! - (y[i] ?? -1);
+}
 
 /** The byte that a character of the byte-level alphabet stands for. */
 function byteOf(character: string): number {
