@@ -27,3 +27,8 @@ export function wholeNumbers(text: string): number[] {
   if (list.every((n) => Number.isSafeInteger(n) && n > 0)) return list;
   throw new InvalidArgumentError("Expected whole numbers with commas between them, such as 32,64.");
 }
+
+/** Collects the values of an option that may be given several times. */
+export function collected(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
+}

@@ -2,7 +2,7 @@ import { type AllowedSpecial, loadTokenizer, type TiktokenName, type Tokenizer }
 import { type Command, Option } from "commander";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
 import { withInterrupt } from "../interrupt.ts";
-import { wholeNumber } from "../option-parsers.ts";
+import { collected, wholeNumber } from "../option-parsers.ts";
 import { alignColumns, printJson, printLine } from "../terminal.ts";
 import { tokenizerFacts } from "../tokenizer/facts.ts";
 import { readAll, readTexts, standardInput } from "../tokenizer/read-texts.ts";
@@ -48,8 +48,9 @@ export function addEncode(tokenizer: Command): void {
     .option("--offsets", "print id, start, end and text of each token, one a line")
     .option("--no-special-tokens", "put no special tokens around the text")
     .option(
-      "--allow-special <tokens...>",
-      'special tokens that the text may contain as such, or "all"; end the list with --',
+      "--allow-special <token>",
+      'a special token that the text may contain as such, or "all" (may be given several times)',
+      collected,
     )
     .option("--max-length <n>", "cut off what is longer than this many tokens", wholeNumber(1))
     .addOption(encodingOption())

@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { exitCodeHelp, InterruptedError, UsageError } from "../exit-code.ts";
 import { withInterrupt } from "../interrupt.ts";
-import { wholeNumber } from "../option-parsers.ts";
+import { collected, wholeNumber } from "../option-parsers.ts";
 import { printJson, printLine } from "../terminal.ts";
 import { checkFiles, readTexts, standardInput } from "../tokenizer/read-texts.ts";
 import {
@@ -32,7 +32,7 @@ export function addTokenizerTrain(tokenizer: Command): void {
     .option("--min-frequency <n>", "least count of a pair that is merged, or of a word", wholeNumber(0))
     .option("--max-token-length <n>", "most characters (bpe: bytes) in a token", wholeNumber(1))
     .option("--limit-alphabet <n>", "most characters in the alphabet", wholeNumber(1))
-    .option("--special <tokens...>", "special tokens, which get the first ids; end the list with --")
+    .option("--special <token>", "a special token; they get the first ids (may be given several times)", collected)
     .addOption(
       new Option("--split <name>", "how a text is cut into words (default: the algorithm's own)").choices(splits),
     )
