@@ -1,7 +1,7 @@
 import { digamma, exactLog } from "./exact-math.ts";
 import type { Pacer } from "./pacer.ts";
 import { PieceLattice, type Pieces } from "./piece-lattice.ts";
-import { seedPieces } from "./seed-pieces.ts";
+import { mostFrequentWords, seedPieces } from "./seed-pieces.ts";
 import type { SymbolWords } from "./symbol-words.ts";
 
 // The unigram language model of Kudo 2018 ("Subword regularization"), section 3.2, with the details of SentencePiece: a
@@ -21,6 +21,8 @@ export interface UnigramFitOptions {
   readonly onStep?: (step: { pieces: number; seedPieces: number; logProbPerSymbol: number }) => void;
 }
 
+/** Seed pieces come from so many symbols of different words at most, so that memory stays below 1 GB. */
+const mostSeedSymbols = 1 << 25;
 /** A piece with fewer expected occurrences than this is dropped. */
 const leastExpected = 0.5;
 /** A symbol that no text needs as a piece of its own is this much less probable than the least probable piece. */
@@ -64,7 +66,8 @@ export async function fitUnigram(
 
 /** The alphabet (piece i is symbol i + 1) and the seed pieces, with scores by frequency. */
 async function startPieces(words: SymbolWords, alphabetSize: number, options: UnigramFitOptions): Promise<Pieces> {
-  const seed = await seedPieces(words, {
+  const seedWords = mostFrequentWords(words, mostSeedSymbols);
+  const seed = await seedPieces(seedWords, {
     pacer: options.pacer,
     maxLength: options.maxPieceLength,
     most: Math.max(0, options.seedSize - alphabetSize),
@@ -77,14 +80,14 @@ async function startPieces(words: SymbolWords, alphabetSize: number, options: Un
   }
   counts.set(seed.counts, alphabetSize);
   // The alphabet lies before the words' symbols.
-  const symbols = new Int32Array(alphabetSize + words.symbols.length);
+  const symbols = new Int32Array(alphabetSize + seedWords.symbols.length);
   const starts = new Int32Array(counts.length);
   const lengths = new Int32Array(counts.length).fill(1, 0, alphabetSize);
   for (let i = 0; i < alphabetSize; i++) {
     symbols[i] = i + 1;
     starts[i] = i;
   }
-  symbols.set(words.symbols, alphabetSize);
+  symbols.set(seedWords.symbols, alphabetSize);
   for (let i = 0; i < seed.starts.length; i++) starts[alphabetSize + i] = seed.starts[i]! + alphabetSize;
   lengths.set(seed.lengths, alphabetSize);
   let total = 0;

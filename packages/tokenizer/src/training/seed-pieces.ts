@@ -13,7 +13,8 @@ export interface SeedPieces {
 /**
  * The substrings of 2 to `maxLength` symbols that occur at least twice in the corpus and cannot be made longer without
  * occurring less often (the nodes of its suffix tree): the `most` of them with the largest count times length, in the
- * order of the suffix array. Symbols must be greater than 0, words separated by 0. Linear in the words' length.
+ * order of the suffix array. Symbols must be greater than 0, words separated by 0. Linear in the words' length, some 25
+ * bytes of memory a symbol.
  */
 export async function seedPieces(
   words: SymbolWords,
@@ -85,6 +86,30 @@ export async function seedPieces(
   const pick = <A extends Int32Array | Float64Array>(from: A): A =>
     (chosen === null ? from.slice(0, size) : from.filter((_, i) => i < size && chosen[i] === 1)) as A;
   return { starts: pick(found.starts), lengths: pick(found.lengths), counts: pick(found.counts) };
+}
+
+/** The words, or if they have more than `most` symbols the most frequent ones (of equal counts the first). */
+export function mostFrequentWords(words: SymbolWords, most: number): SymbolWords {
+  const { symbols, starts, counts } = words;
+  if (symbols.length <= most) return words;
+  const order = Int32Array.from(counts.keys()).sort((a, b) => counts[b]! - counts[a]! || a - b);
+  let left = most;
+  const chosen = order.filter((word) => {
+    left -= starts[word + 1]! - starts[word]!;
+    return left >= 0;
+  });
+  chosen.sort();
+  const kept = {
+    symbols: new Int32Array(chosen.reduce((sum, word) => sum + starts[word + 1]! - starts[word]!, 0)),
+    starts: new Int32Array(chosen.length + 1),
+    counts: new Float64Array(chosen.length),
+  };
+  for (const [i, word] of chosen.entries()) {
+    kept.symbols.set(symbols.subarray(starts[word]!, starts[word + 1]!), kept.starts[i]!);
+    kept.starts[i + 1] = kept.starts[i]! + starts[word + 1]! - starts[word]!;
+    kept.counts[i] = counts[word]!;
+  }
+  return kept;
 }
 
 /** Marks the `most` pieces with the largest score; of equal scores those that come first. */

@@ -4,7 +4,7 @@ import { exactLog } from "../../src/training/exact-math.ts";
 import { fitUnigram } from "../../src/training/fit-unigram.ts";
 import { createPacer } from "../../src/training/pacer.ts";
 import { PieceLattice, type Pieces } from "../../src/training/piece-lattice.ts";
-import { seedPieces } from "../../src/training/seed-pieces.ts";
+import { mostFrequentWords, seedPieces } from "../../src/training/seed-pieces.ts";
 import { commonPrefixes, suffixArray } from "../../src/training/suffix-array.ts";
 import { type SymbolWords, SymbolWordsBuilder } from "../../src/training/symbol-words.ts";
 
@@ -128,6 +128,21 @@ describe("seedPieces", () => {
       }),
       { numRuns: 300, seed: 12 },
     );
+  });
+});
+
+describe("mostFrequentWords", () => {
+  it("keeps the most frequent words that fit, in their order", () => {
+    const words = symbolWords({ rare: 1, the: 9, of: 7, and: 9, cat: 2 });
+    expect(mostFrequentWords(words, 100)).toBe(words);
+    const kept = mostFrequentWords(words, 11);
+    const starts = [...kept.starts];
+    expect(starts.slice(0, -1).map((start, i) => letters(kept.symbols, start, starts[i + 1]! - start - 1))).toEqual([
+      "the",
+      "of",
+      "and",
+    ]);
+    expect([...kept.counts]).toEqual([9, 7, 9]);
   });
 });
 
