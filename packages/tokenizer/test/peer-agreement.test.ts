@@ -106,7 +106,7 @@ describe.skipIf(!folder)("peers give the same ids", () => {
   /** Without code points that this version of Node does not know, and the Rust libraries, with a newer Unicode, may. */
   const assigned = (text: string) => text.replace(/\p{Cn}/gu, "");
   /** tiktoken's newer pattern keeps whitespace at the end of a text in one piece; older copies of it do not. */
-  const withEnd = (text: string) => `${assigned(text)}.`;
+  const withEnd = (text: string) => `${text}.`;
 
   it(
     "GPT-2 in gpt-tokenizer",
@@ -158,16 +158,17 @@ describe.skipIf(!folder)("peers give the same ids", () => {
   it(
     "cl100k in tiktoken",
     async () => {
+      // Its Unicode is older than Node's: some letters are none.
       const { get_encoding } = require("tiktoken") as typeof import("tiktoken");
       const theirs = get_encoding("cl100k_base");
       const ours = await load("tiktoken/cl100k_base.tiktoken");
-      await compare(plain(ours), (text) => theirs.encode(text, [], []), { change: withEnd });
+      await compare(plain(ours), (text) => theirs.encode(text, [], []), { change: withEnd, anyCodePoint: false });
       const older = createTokenizer(
         readTiktoken(await bytes("tiktoken/cl100k_base.tiktoken"), {
           encoding: { pattern: cl100kPattern, specialTokens: {} },
         }),
       );
-      await compare(plain(older), (text) => theirs.encode(text, [], []), { change: assigned });
+      await compare(plain(older), (text) => theirs.encode(text, [], []), { anyCodePoint: false });
       theirs.free();
     },
     timeout,
