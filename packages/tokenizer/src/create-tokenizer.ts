@@ -8,6 +8,7 @@ import type { BpeModel } from "./models/bpe.ts";
 import { ByteLevelBpe } from "./models/byte-level-bpe.ts";
 import { createModel } from "./models/create-model.ts";
 import { createNormalizer } from "./normalizers/create-normalizer.ts";
+import { normalizeText } from "./normalizers/unicode-forms.ts";
 import type { FastStages } from "./pipeline.ts";
 import { createPostProcessor, plainPostProcessor } from "./post-processors/create-post-processor.ts";
 import { byteLevelCut, createPreTokenizer } from "./pre-tokenizers/create-pre-tokenizer.ts";
@@ -74,7 +75,7 @@ function fastStages(normalizer: unknown, cut: FastStages["cut"] | null, model: T
   if (normalizer !== null && normalizer !== undefined) {
     const { type } = normalizer as { type?: unknown };
     if (type !== "NFC" && type !== "NFD" && type !== "NFKC" && type !== "NFKD") return null;
-    normalize = (text) => text.normalize(type);
+    normalize = (text) => normalizeText(text, type);
   }
   const bpe = ByteLevelBpe.from(model as BpeModel);
   return bpe === undefined ? null : { normalize, cut, bpe };

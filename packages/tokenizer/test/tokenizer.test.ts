@@ -329,6 +329,25 @@ test.each<[string, Partial<TokenizerJson> | { readonly [field: string]: unknown 
   expect(make).toThrow(message);
 });
 
+test("strings made to be slow take no longer than others", () => {
+  const bert = {
+    type: "BertNormalizer",
+    clean_text: true,
+    handle_chinese_chars: true,
+    strip_accents: true,
+    lowercase: true,
+  };
+  const forms = [bert, { type: "NFC" }, { type: "NFKD" }];
+  const started = Date.now();
+  for (const normalizer of forms) {
+    const tokenizer = bytes({ normalizer });
+    for (const text of [`e${"\u0301\u0323".repeat(50_000)}`, "é".repeat(100_000), "👩\u200d".repeat(30_000)]) {
+      expect(tokenizer.encode(text).offsets.at(-1)![1]).toBeLessThanOrEqual(text.length);
+    }
+  }
+  expect(Date.now() - started).toBeLessThan(20_000);
+});
+
 test("a pattern that backtracks without end is stopped", () => {
   const json = bytes().toJson();
   const split = { type: "Split", pattern: { Regex: "(?:a+)+b|(?:a|a)*c" }, behavior: "Isolated" };

@@ -1,4 +1,5 @@
 import { changeParts, type TextChange } from "../aligned-text.ts";
+import { CodePointSet } from "../code-point-set.ts";
 import { TokenizerFormatError } from "../errors.ts";
 import type { Normalizer } from "../stages.ts";
 
@@ -96,25 +97,45 @@ function utf8Length(text: string): number {
 
 let segmenter: Intl.Segmenter | null = null;
 
-/** Graphemes. Only parts with characters beyond ASCII (and CR LF) need the segmenter, which is slow. */
+// Letters between which a grapheme always ends. Without Hangul, whose letters join, and without modifier letters.
+const simpleLetters = CodePointSet.matching(
+  "(?!\\p{Lm})(?=\\p{L})[\\p{Script=Latin}\\p{Script=Greek}\\p{Script=Cyrillic}\\p{Script=Han}" +
+    "\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hebrew}\\p{Script=Arabic}]",
+);
+
+function isSimple(codePoint: number): boolean {
+  return codePoint < 0x80 ? codePoint >= 0x20 : simpleLetters.has(codePoint);
+}
+
+/** Graphemes. Only what is not simple goes to the segmenter, which is slow. */
 function forEachGrapheme(text: string, found: (start: number, end: number) => void): void {
-  segmenter ??= new Intl.Segmenter("en", { granularity: "grapheme" });
   for (let i = 0; i < text.length; ) {
-    const unit = text.charCodeAt(i);
-    const next = i + 1 < text.length ? text.charCodeAt(i + 1) : 0;
-    if (unit < 0x80 && next < 0x80) {
-      const end = unit === 0x0d && next === 0x0a ? i + 2 : i + 1;
+    const codePoint = text.codePointAt(i)!;
+    const end = i + (codePoint > 0xffff ? 2 : 1);
+    if (isSimple(codePoint) && (end === text.length || isSimple(text.codePointAt(end)!))) {
       found(i, end);
       i = end;
-      continue;
+    } else {
+      i = segmentFrom(text, i, found);
     }
-    // Up to an ASCII character with another behind it: one alone may join what is before it, or have marks behind it.
-    let end = i + 1;
-    while (end < text.length && (text.charCodeAt(end) >= 0x80 || text.charCodeAt(end + 1) >= 0x80)) end++;
-    if (end < text.length) end++;
-    for (const { segment, index } of segmenter.segment(text.slice(i, end))) {
-      found(i + index, i + index + segment.length);
+  }
+}
+
+/** Segments a part of the text from the start of a grapheme; returns where the next grapheme starts. */
+function segmentFrom(text: string, start: number, found: (start: number, end: number) => void): number {
+  segmenter ??= new Intl.Segmenter("en", { granularity: "grapheme" });
+  // Engines take time in proportion to the whole string for each segment, so they get windows.
+  for (let size = 64; ; size *= 2) {
+    const end = Math.min(text.length, start + size);
+    const segments = [...segmenter.segment(text.slice(start, end))];
+    // The last grapheme of a window may go on behind it.
+    if (end < text.length) segments.pop();
+    if (segments.length === 0) continue;
+    let last = start;
+    for (const { segment } of segments) {
+      found(last, last + segment.length);
+      last += segment.length;
     }
-    i = end;
+    return last;
   }
 }
