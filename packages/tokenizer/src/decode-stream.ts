@@ -30,7 +30,10 @@ const mostWaiting = 16;
  * For any decoder: decodes a window that starts with the tokens shown last, because what a token becomes may depend on
  * the one before it, and shows what the new tokens add.
  */
-export function windowDecodeStream(decode: (ids: readonly number[]) => string): DecodeStream {
+export function windowDecodeStream(
+  decode: (ids: readonly number[]) => string,
+  isSkipped: (id: number) => boolean,
+): DecodeStream {
   let shown: number[] = [];
   let waiting: number[] = [];
   const take = (force: boolean): string => {
@@ -47,6 +50,8 @@ export function windowDecodeStream(decode: (ids: readonly number[]) => string): 
     push(ids) {
       let text = "";
       for (const id of typeof ids === "number" ? [ids] : ids) {
+        // What is left out of the text must not push the token before it out of the window.
+        if (isSkipped(id)) continue;
         waiting.push(id);
         text += take(false);
       }

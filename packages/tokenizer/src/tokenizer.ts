@@ -159,7 +159,10 @@ export class Tokenizer {
   decodeStream(options: DecodeOptions = {}): DecodeStream {
     const skip = options.skipSpecialTokens ?? true;
     if (this.#parts.decodesBytes) return byteDecodeStream((id) => this.#bytesOf(id, skip));
-    return windowDecodeStream((ids) => this.decode(ids, options));
+    return windowDecodeStream(
+      (ids) => this.decode(ids, options),
+      (id) => skip && this.#addedById.get(id)?.special === true,
+    );
   }
 
   /** A tokenizer that also knows these tokens; this one stays as it is. Tokens of the model keep their ids. */

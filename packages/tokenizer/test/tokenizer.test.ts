@@ -218,6 +218,15 @@ test("a stream of ids never shows a broken character and adds up to the text", (
   }
 });
 
+test("a stream leaves special tokens out and keeps the spaces between words", () => {
+  const tokenizer = words({ decoder: { type: "WordPiece", prefix: "##", cleanup: true } });
+  const stream = tokenizer.decodeStream();
+  expect([2, 4, 2, ...new Array<number>(40).fill(3), 5, 6].map((id) => stream.push(id)).join("|")).toMatch(
+    /^\|a\|+ b\| c$/,
+  );
+  expect(stream.end()).toBe("");
+});
+
 test("a stream ends with what never became a character", () => {
   const tokenizer = bytes();
   const stream = tokenizer.decodeStream();

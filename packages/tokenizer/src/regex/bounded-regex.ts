@@ -7,7 +7,7 @@ const regexWord = CodePointSet.matching("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x
 
 /** Steps that one search over a text may take: far more than a sane pattern needs, and soon over for one that explodes. */
 const baseSteps = 2_000_000;
-const stepsPerUnit = 500;
+const stepsPerUnit = 200;
 
 /**
  * A regular expression in Oniguruma's syntax that cannot hang: matching backtracks on a stack of its own and counts its
