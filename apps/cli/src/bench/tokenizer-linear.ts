@@ -41,8 +41,8 @@ export const tokenizerLinear: HostBenchJob = {
       peerRows.push({
         name,
         version,
-        repeated_10kb_ms: half,
-        repeated_20kb_ms: time(encode, "a".repeat(PEER_CHARACTERS)),
+        repeated_4kb_ms: half,
+        repeated_8kb_ms: time(encode, "a".repeat(PEER_CHARACTERS)),
       });
     }
     return {
