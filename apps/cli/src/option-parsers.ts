@@ -27,3 +27,10 @@ export function wholeNumbers(text: string): number[] {
   if (list.every((n) => Number.isSafeInteger(n) && n > 0)) return list;
   throw new InvalidArgumentError("Expected whole numbers with commas between them, such as 32,64.");
 }
+
+/** Parses a number from 0 up to, but not including, 1. */
+export function share(text: string): number {
+  const n = Number(text);
+  if (text.trim() !== "" && n >= 0 && n < 1) return n;
+  throw new InvalidArgumentError("Expected a number of at least 0 and below 1.");
+}

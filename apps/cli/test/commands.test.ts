@@ -13,6 +13,8 @@ const commands = [
   ["train"],
   ["train", "vae"],
   ["sample"],
+  ["anomaly"],
+  ["impute"],
   ["reproduce"],
   ["bench"],
   ["export"],
@@ -38,7 +40,7 @@ describe("genai", () => {
     [
       "an unknown data set",
       ["train", "vae", "--data", "minst"],
-      /'minst' is invalid\. Allowed choices are .*mnist.*drawn-digits/,
+      /--data minst is neither a path nor an image set; expected a folder .*mnist.*drawn-digits/,
     ],
     [
       "a number that is none",

@@ -2,6 +2,7 @@ import { arch, cpus, platform } from "node:os";
 import { countParams, type Engine, fileCheckpoints, fit, Rng, saveModel, treeDispose } from "@genai/core";
 import { InterruptedError } from "../exit-code.ts";
 import type { Family, JobOutcome, TrainingJob, TrainingState } from "../families/family.ts";
+import { kindNamed } from "../families/index.ts";
 import { installedVersions } from "../installed-versions.ts";
 import { withInterrupt } from "../interrupt.ts";
 import { openEngine } from "../open-engine.ts";
@@ -15,6 +16,7 @@ import { newRunFolder, type RunConfig, type RunFolder, type TrainSettings } from
 export interface RunOutcome {
   readonly name: string;
   readonly family: string;
+  readonly kind: string;
   readonly dir: string;
   readonly report: string;
   readonly engine: string;
@@ -69,8 +71,8 @@ export interface ResumeRequest extends RunOptions {
   readonly family: Family;
   readonly folder: RunFolder;
   readonly config: RunConfig;
-  readonly steps?: number;
-  readonly seconds?: number;
+  readonly steps: number | undefined;
+  readonly seconds: number | undefined;
 }
 
 /** Goes on with a run from its newest checkpoint. */
@@ -102,7 +104,7 @@ async function withJob<T>(
     const engine = await openEngine(device);
     try {
       const rng = new Rng(settings.seed).fork("job");
-      const job = await family.createJob({ settings, engine, rng, signal, note: printNote });
+      const job = await kindNamed(family, settings.kind).createJob({ settings, engine, rng, signal, note: printNote });
       return await work({ job, engine, signal, startedAt });
     } finally {
       engine.dispose();
@@ -190,6 +192,7 @@ async function train(context: TrainContext): Promise<RunOutcome> {
   const result: RunOutcome = {
     name: config.name,
     family: config.family,
+    kind: settings.kind,
     dir: folder.dir,
     report: folder.reportFile,
     engine: engine.name,
@@ -203,6 +206,7 @@ async function train(context: TrainContext): Promise<RunOutcome> {
     headline: outcome.headline,
   };
   for (const { file, png } of outcome.pictures) await folder.write(file, png);
+  for (const { file, contents } of outcome.files ?? []) await folder.write(file, contents);
   await folder.write("result.json", `${JSON.stringify(result, null, 2)}\n`);
   await folder.write("report.html", await reportOf(context, result, outcome, log));
   return result;
@@ -234,7 +238,12 @@ class TrainingClock {
 
 /** "latentDim 16, hiddenChannels 32 64" */
 function describe(record: unknown): string {
-  const text = (value: unknown) => (Array.isArray(value) ? value.join(" ") : String(value));
+  const text = (value: unknown): string => {
+    if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return value.join(" ");
+    if (typeof value !== "object" || value === null) return String(value);
+    const json = JSON.stringify(value);
+    return json.length > 200 ? `${json.slice(0, 200)}...` : json;
+  };
   return Object.entries(record as object)
     .map(([name, value]) => `${name} ${text(value)}`)
     .join(", ");
@@ -249,7 +258,7 @@ function reportOf(
   const { settings } = config;
   const speed = `${result.stepsPerSecond.toFixed(1)} steps/s`;
   return renderReport({
-    title: `${config.family} on ${settings.data}`,
+    title: `${config.family} (${settings.kind}) on ${settings.data}`,
     subtitle: `${config.name}, ${config.createdAt.slice(0, 16).replace("T", " ")} UTC`,
     figures: [
       ...outcome.headline,
@@ -257,6 +266,7 @@ function reportOf(
     ],
     metrics: log.lines,
     charts: job.charts,
+    plots: outcome.plots ?? [],
     pictures: outcome.pictures,
     details: [
       ["Data", result.data],
