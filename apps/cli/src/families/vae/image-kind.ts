@@ -156,7 +156,9 @@ async function assess(
   const nats = (value: number) => `${value.toFixed(2)} nats`;
   return {
     results: {
-      ...(isBound ? { testElbo: -loss!, testNegativeElbo: loss!, testRecon: recon, testKl: kl } : { testRecon: loss! }),
+      ...(isBound
+        ? { testElbo: -(recon + kl), testNegativeElbo: recon + kl, testRecon: recon, testKl: kl }
+        : { testRecon: loss! }),
       ...(nll === undefined ? {} : { testNll: nll }),
     },
     headline: isBound
