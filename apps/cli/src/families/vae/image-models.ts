@@ -24,6 +24,7 @@ import {
   type LatentCodec,
   type LikelihoodConfig,
   latentCodec,
+  type MlpActivation,
   type MlpVae,
   maskingCorruption,
   mlpVaeFunctions,
@@ -44,6 +45,7 @@ export interface ImageOptions {
   readonly hiddenChannels: readonly number[];
   readonly denseDim: number;
   readonly hiddenDims: readonly number[];
+  readonly activation: MlpActivation;
   readonly likelihood: "auto" | "bernoulli" | "gaussian" | "logistic-mixture";
   readonly binarize: "auto" | "dynamic" | "none";
   readonly beta: number;
@@ -182,22 +184,25 @@ const conv: ImageArchitecture = {
 const mlp: ImageArchitecture = {
   name: "mlp",
   summary: "VAE of fully connected layers",
-  defaults: { steps: 2000, batchSize: 128, learningRate: 1e-3 },
+  defaults: { steps: 2000, batchSize: 128, learningRate: 2e-3 },
   options: {
     latentDim: 2,
     hiddenDims: [500, 500],
+    activation: "relu",
     ...everyImageKind,
     ...boundOptions,
+    // The few codes are soon spread out; without a pull to the prior they wander off while the plane beside is unused.
+    betaWarmup: 0,
     freeBits: 0,
     prior: "standard",
   },
   usesLabels: false,
   lossParts: ["recon", "kl"],
   create(images, options, rng) {
-    const { latentDim, hiddenDims } = options;
+    const { latentDim, hiddenDims, activation } = options;
     const inputShape = shapeOf(images);
     const likelihood = likelihoodOf(options, inputShape.at(-1)!);
-    const vae = createMlpVae({ inputShape, hiddenDims, latentDim, activation: "tanh", likelihood }, rng);
+    const vae = createMlpVae({ inputShape, hiddenDims, latentDim, activation, likelihood }, rng);
     return createPrior(options.prior, vae, { latentDim, inputShape }, rng);
   },
   latentDim: (config) => vaeConfig<MlpVae>(config).latentDim,
@@ -214,6 +219,7 @@ const conditional: ImageArchitecture = {
   options: {
     latentDim: conditionalVaePresets.mnist.latentDim,
     hiddenDims: conditionalVaePresets.mnist.hiddenDims,
+    activation: "relu",
     ...everyImageKind,
     ...boundOptions,
     freeBits: 0,
@@ -221,12 +227,12 @@ const conditional: ImageArchitecture = {
   usesLabels: true,
   lossParts: ["recon", "kl"],
   create(images, options, rng) {
-    const { latentDim, hiddenDims } = options;
+    const { latentDim, hiddenDims, activation } = options;
     const inputShape = shapeOf(images);
     const likelihood = likelihoodOf(options, inputShape.at(-1)!);
     const classes = images.classes.length;
     const base = conditionalVaePresets.mnist;
-    return createConditionalVae({ ...base, inputShape, classes, hiddenDims, latentDim, likelihood }, rng);
+    return createConditionalVae({ ...base, inputShape, classes, hiddenDims, activation, latentDim, likelihood }, rng);
   },
   latentDim: (config) => (config as ConditionalVae["config"]).latentDim,
   open: (model, labels) => ofFunctions(conditionalVaeFunctions(model as ConditionalVae, labels!)),
@@ -236,18 +242,18 @@ const ladder: ImageArchitecture = {
   name: "ladder",
   summary: "VAE with two layers of codes",
   defaults: { steps: 2000, batchSize: 128, learningRate: 1e-3 },
-  options: { latentDim: 32, hiddenDims: [400, 400], ...everyImageKind, ...boundOptions },
+  options: { latentDim: 32, hiddenDims: [400, 400], activation: "relu", ...everyImageKind, ...boundOptions },
   usesLabels: false,
   lossParts: ["recon", "kl", "kl1", "kl2"],
   create(images, options, rng) {
-    const { latentDim, hiddenDims } = options;
+    const { latentDim, hiddenDims, activation } = options;
     const inputShape = shapeOf(images);
     return createHierarchicalVae(
       {
         inputShape,
         hiddenDims: [hiddenDims, hiddenDims.map((width) => Math.ceil(width / 2))],
         latentDims: [latentDim, Math.ceil(latentDim / 2)],
-        activation: "relu",
+        activation,
         likelihood: likelihoodOf(options, inputShape.at(-1)!),
       },
       rng,
@@ -275,14 +281,14 @@ const autoencoder: ImageArchitecture = {
   name: "autoencoder",
   summary: "plain or denoising autoencoder, which does not draw images",
   defaults: { steps: 2000, batchSize: 128, learningRate: 1e-3 },
-  options: { latentDim: 32, hiddenDims: [400], ...everyImageKind, binarize: "none", corrupt: 0.3 },
+  options: { latentDim: 32, hiddenDims: [400], activation: "relu", ...everyImageKind, binarize: "none", corrupt: 0.3 },
   usesLabels: false,
   lossParts: [],
   create(images, options, rng) {
-    const { latentDim, hiddenDims } = options;
+    const { latentDim, hiddenDims, activation } = options;
     const inputShape = shapeOf(images);
     const likelihood = likelihoodOf(options, inputShape.at(-1)!);
-    return createAutoencoder({ inputShape, hiddenDims, latentDim, activation: "relu", likelihood }, rng);
+    return createAutoencoder({ inputShape, hiddenDims, latentDim, activation, likelihood }, rng);
   },
   latentDim: (config) => (config as Autoencoder["config"]).latentDim,
   open(model) {
