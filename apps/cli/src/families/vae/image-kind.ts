@@ -1,4 +1,4 @@
-import { type AdamState, adam, linearWarmup, type Rng, valueAndGrad } from "@genai/core";
+import { adam, gradientStep, type LossScalars, linearWarmup, type Rng, type Tree } from "@genai/core";
 import { batches, type ImageSet } from "@genai/datasets";
 import { binarize, estimateLogLikelihood } from "@genai/vae";
 import * as tf from "@tensorflow/tfjs";
@@ -30,7 +30,6 @@ import { imageTensor, labelTensor, runOnce, toImages } from "./image-tensors.ts"
 import { learningRateSchedule } from "./learning-rate.ts";
 import { meanMetrics } from "./mean-metrics.ts";
 
-type State = { params: unknown; opt: AdamState; beta: tf.Scalar };
 type Batch = { images: tf.Tensor4D; labels: tf.Tensor1D };
 
 /** Everything that the commands need to know of an architecture for images. */
@@ -60,29 +59,19 @@ async function createJob(architecture: ImageArchitecture, request: JobRequest): 
   const model = architecture.create(train, options, rng.fork("params"));
   const { config } = model;
   const open = (params: unknown, labels?: tf.Tensor1D) => architecture.open({ config, params }, labels);
-  const optimizer = adam({ learningRate: settings.learningRate });
-  const state: State = {
-    params: model.params,
-    opt: optimizer.init(model.params as never),
-    beta: tf.scalar(options.beta),
-  };
-
-  function step({ params, opt, beta }: State, { images, labels }: Batch, noise: Rng) {
-    const x = binarized ? binarize(images, noise) : images;
-    const { grads, ...metrics } = valueAndGrad(
-      (trained: unknown) =>
-        open(trained, labels).loss(x as tf.Tensor4D, noise, { beta, freeBits, importanceSamples, corrupt }),
-      params as never,
-    );
-    const next = optimizer.update(grads, opt, params as never);
-    return { state: { params: next.params, opt: next.state, beta: beta.clone() }, metrics };
-  }
+  const { init, step } = gradientStep(
+    adam({ learningRate: settings.learningRate }),
+    (params: Tree, { images, labels }: Batch, noise: Rng, { beta }: LossScalars<"beta">) => {
+      const x = (binarized ? binarize(images, noise) : images) as tf.Tensor4D;
+      return open(params, labels).loss(x, noise, { beta, freeBits, importanceSamples, corrupt });
+    },
+  );
 
   const weighted = importanceSamples > 1;
   const parts = weighted ? ["negativeElbo"] : architecture.lossParts;
   return {
     config,
-    state,
+    state: init(model.params as Tree, { beta: options.beta }),
     step: step as unknown as TrainingJob["step"],
     batches: batches(train, { batchSize: settings.batchSize, rng: rng.fork("batches"), range: [0, 1] }),
     schedules: {

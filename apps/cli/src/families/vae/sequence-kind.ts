@@ -1,4 +1,4 @@
-import { type AdamState, adam, linearWarmup, type Rng, valueAndGrad } from "@genai/core";
+import { adam, gradientStep, type LossScalars, linearWarmup, type Rng } from "@genai/core";
 import { batches } from "@genai/datasets";
 import {
   createSequenceVae,
@@ -10,7 +10,7 @@ import {
   sampleSequenceVae,
   sequenceVaeLoss,
 } from "@genai/vae";
-import * as tf from "@tensorflow/tfjs";
+import type * as tf from "@tensorflow/tfjs";
 import { inEnglish } from "../../data/data-names.ts";
 import { loadWords } from "../../data/word-data.ts";
 import { UsageError } from "../../exit-code.ts";
@@ -28,7 +28,7 @@ interface SequenceOptions {
 }
 
 type Config = { vae: SequenceVae["config"]; alphabet: readonly string[] };
-type State = { params: SequenceVae["params"]; opt: AdamState; beta: tf.Scalar };
+type Params = SequenceVae["params"];
 
 export const sequenceKind: ModelKind = {
   name: "sequence",
@@ -63,25 +63,19 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
     rng.fork("params"),
   );
   const config: Config = { vae: vae.config, alphabet };
-  const optimizer = adam({ learningRate: settings.learningRate });
-  const state: State = { params: vae.params, opt: optimizer.init(vae.params), beta: tf.scalar(beta) };
   const tokens = encodeStrings(train, { alphabet, length });
   const ids = Int32Array.from(await tokens.data());
   tokens.dispose();
 
-  function step({ params, opt, beta: weight }: State, batch: { tokens: tf.Tensor2D }, noise: Rng) {
-    const { grads, ...metrics } = valueAndGrad(
-      (trained: SequenceVae["params"]) =>
-        sequenceVaeLoss({ config: vae.config, params: trained }, batch.tokens, noise, { beta: weight, wordDropout }),
-      params,
-    );
-    const next = optimizer.update(grads, opt, params);
-    return { state: { params: next.params, opt: next.state, beta: weight.clone() }, metrics };
-  }
+  const { init, step } = gradientStep(
+    adam({ learningRate: settings.learningRate }),
+    (params: Params, batch: { tokens: tf.Tensor2D }, noise: Rng, scalars: LossScalars<"beta">) =>
+      sequenceVaeLoss({ config: vae.config, params }, batch.tokens, noise, { ...scalars, wordDropout }),
+  );
 
   return {
     config,
-    state,
+    state: init(vae.params, { beta }),
     step: step as unknown as TrainingJob["step"],
     batches: batches(
       { tokens: ids, shape: [train.length, length] },
@@ -97,14 +91,14 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
       { title: "Loss", caption: "Nats per string; loss = recon + beta * kl.", metrics: ["loss", "recon"] },
       { title: "KL divergence", caption: "Nats per string that the code carries.", metrics: ["kl"] },
     ],
-    finish: (trained, noise) => assess(config, trained.params as State["params"], test, noise, request),
+    finish: (trained, noise) => assess(config, trained.params as Params, test, noise, request),
     dispose: () => {},
   };
 }
 
 async function assess(
   { vae: config, alphabet }: Config,
-  params: SequenceVae["params"],
+  params: Params,
   test: readonly string[],
   rng: Rng,
   { engine, signal }: JobRequest,
@@ -114,13 +108,13 @@ async function assess(
   const { loss, recon, kl } = (await meanMetrics(
     engine,
     params,
-    (p: SequenceVae["params"], batch: tf.Tensor2D, noise: Rng) => sequenceVaeLoss({ config, params: p }, batch, noise),
+    (p: Params, batch: tf.Tensor2D, noise: Rng) => sequenceVaeLoss({ config, params: p }, batch, noise),
     tokens,
     { rng: rng.fork("elbo"), signal },
   )) as Record<"loss" | "recon" | "kl", number>;
   tokens.dispose();
 
-  const strings = async (fn: (p: SequenceVae["params"], noise: Rng) => tf.Tensor): Promise<string[]> => {
+  const strings = async (fn: (p: Params, noise: Rng) => tf.Tensor): Promise<string[]> => {
     const compiled = engine.compile(fn);
     const ids = await compiled(params, rng);
     const flat = ids.reshape([-1, length]) as tf.Tensor2D;
@@ -166,10 +160,10 @@ async function assess(
 async function sample({ run, engine, count, label, rng }: SampleRequest): Promise<SampleFile> {
   if (label !== undefined) throw new UsageError(`--class ${label} means nothing to this model, which knows no classes`);
   const { vae: config, alphabet } = run.config.model as Config;
-  const draw = engine.compile((params: SequenceVae["params"], noise: Rng) =>
+  const draw = engine.compile((params: Params, noise: Rng) =>
     sampleSequenceVae({ config, params }, { count, rng: noise }),
   );
-  const ids = await draw(run.params as SequenceVae["params"], rng);
+  const ids = await draw(run.params as Params, rng);
   const strings = await decodeStrings(ids, alphabet);
   ids.dispose();
   draw.dispose();

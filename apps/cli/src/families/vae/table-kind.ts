@@ -1,4 +1,4 @@
-import { type AdamState, adam, linearWarmup, type Rng, treeDispose, valueAndGrad } from "@genai/core";
+import { adam, gradientStep, type LossScalars, linearWarmup, type Rng, treeDispose } from "@genai/core";
 import { batches, type TableSet } from "@genai/datasets";
 import {
   createTableVae,
@@ -19,7 +19,7 @@ import {
   tableVaeLogLikelihood,
   tableVaeLoss,
 } from "@genai/vae";
-import * as tf from "@tensorflow/tfjs";
+import type * as tf from "@tensorflow/tfjs";
 import { inEnglish } from "../../data/data-names.ts";
 import { loadTable } from "../../data/table-data.ts";
 import { UsageError } from "../../exit-code.ts";
@@ -41,7 +41,6 @@ interface TableOptions {
 }
 
 type Params = TableVae["params"];
-type State = { params: Params; opt: AdamState; beta: tf.Scalar };
 
 export const tableKind: ModelKind = {
   name: "table",
@@ -76,23 +75,16 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
   const columns = describeTableColumns(tableColumnData(train));
   const vae = createTableVae({ columns, hiddenDims, latentDim, minStd }, rng.fork("params"));
   const { config } = vae;
-  const optimizer = adam({ learningRate: settings.learningRate });
-  const state: State = { params: vae.params, opt: optimizer.init(vae.params), beta: tf.scalar(beta) };
-
   type Batch = { numeric: tf.Tensor2D; categorical: tf.Tensor2D; mask: tf.Tensor2D };
-  function step({ params, opt, beta: weight }: State, batch: Batch, noise: Rng) {
-    const rows = tableBatchRows(columns, batch);
-    const { grads, ...metrics } = valueAndGrad(
-      (trained: Params) => tableVaeLoss({ config, params: trained }, rows, noise, { beta: weight, hide }),
-      params,
-    );
-    const next = optimizer.update(grads, opt, params);
-    return { state: { params: next.params, opt: next.state, beta: weight.clone() }, metrics };
-  }
+  const { init, step } = gradientStep(
+    adam({ learningRate: settings.learningRate }),
+    (params: Params, batch: Batch, noise: Rng, scalars: LossScalars<"beta">) =>
+      tableVaeLoss({ config, params }, tableBatchRows(columns, batch), noise, { ...scalars, hide }),
+  );
 
   return {
     config,
-    state,
+    state: init(vae.params, { beta }),
     step: step as unknown as TrainingJob["step"],
     batches: batches(train, {
       batchSize: Math.min(settings.batchSize, train.shape[0]),
