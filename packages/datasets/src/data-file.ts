@@ -2,7 +2,7 @@ import { FormatError, throwIfAborted } from "@genai/core";
 import { openCache } from "./cache.ts";
 import { ChecksumError, DataUnavailableError } from "./data-errors.ts";
 import { gunzip } from "./gunzip.ts";
-import { environment, isNode, sha256Hex } from "./platform.ts";
+import { environment, isNode, sha256Hex, sha256OfParts } from "./platform.ts";
 
 /** A file of a data set: where it is found and what it must hold. */
 export interface DataFile {
@@ -108,8 +108,15 @@ export const isDamage = (error: unknown): error is ChecksumError | FormatError =
   error instanceof ChecksumError || error instanceof FormatError;
 
 async function verifiedContent(caller: string, file: DataFile, raw: Uint8Array, name: string): Promise<Uint8Array> {
-  const content = file.path.endsWith(".gz") ? await gunzip(raw, { maxBytes: file.bytes, name }) : raw;
-  const got = await sha256Hex(file.sha256Of === "file" ? raw : content);
+  let content = raw;
+  let got: string | undefined;
+  if (file.path.endsWith(".gz")) {
+    // The content's hash grows with it, beside the decompression.
+    const hash = file.sha256Of === "file" ? undefined : await sha256OfParts();
+    content = await gunzip(raw, { maxBytes: file.bytes, name, onPart: hash?.update });
+    got = hash?.hex();
+  }
+  got ??= await sha256Hex(file.sha256Of === "file" ? raw : content);
   if (got !== file.sha256) throw new ChecksumError(caller, name, got, file.sha256);
   return content;
 }

@@ -10,7 +10,7 @@ const packed = new Uint8Array(gzipSync(content));
 const ways = {
   "zlib in Node": gunzip,
   "the web platform's stream": (bytes: Uint8Array, { maxBytes, name }: { maxBytes: number; name: string }) =>
-    inflateByStream(bytes, 1000, maxBytes, name),
+    inflateByStream(bytes, 1000, { maxBytes, name }),
 };
 
 for (const [way, inflate] of Object.entries(ways)) {
