@@ -1,5 +1,6 @@
 import { type BatchStream, Rng, type RngState } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
+import { checkWhole } from "./check-options.ts";
 import type { ArraySet } from "./dataset.ts";
 import { type BatchOf, ExampleReader, type HostBatch, type PixelRange } from "./example-tensors.ts";
 
@@ -80,9 +81,8 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
     } = options;
     const reader = new ExampleReader("batches", set, options.range);
     const { count } = reader;
-    if (!Number.isInteger(batchSize) || batchSize < 1) {
-      throw new Error(`batches: batchSize (${batchSize}) must be a whole number of at least 1`);
-    }
+    checkWhole("batches", { batchSize }, 1);
+    checkWhole("batches", { prefetch });
     if (shuffle && rng === undefined) throw new Error("batches: rng (undefined) must be an Rng when shuffling");
     if (dropLast && count < batchSize) {
       throw new Error(
@@ -91,9 +91,6 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
     }
     if (epochs !== Number.POSITIVE_INFINITY && (!Number.isInteger(epochs) || epochs < 0)) {
       throw new Error(`batches: epochs (${epochs}) must be a whole number or Infinity`);
-    }
-    if (!Number.isInteger(prefetch) || prefetch < 0) {
-      throw new Error(`batches: prefetch (${prefetch}) must be a whole number`);
     }
     this.count = count;
     this.batchSize = batchSize;

@@ -2,7 +2,7 @@ import { FormatError, throwIfAborted } from "@genai/core";
 import { openCache } from "./cache.ts";
 import { ChecksumError, DataUnavailableError } from "./data-errors.ts";
 import { gunzip } from "./gunzip.ts";
-import { environment, isNode, sha256Hex, sha256OfParts } from "./platform.ts";
+import { environment, isNode, sha256Hex, sha256OfParts, whyUnreadable } from "./platform.ts";
 
 /** A file of a data set: where it is found and what it must hold. */
 export interface DataFile {
@@ -73,7 +73,7 @@ export async function resolveFile(file: DataFile, options: ResolveOptions = {}):
 
   const dataDir = isNode() ? (options.dataDir ?? environment("GENAI_DATA_DIR")) : undefined;
   if (dataDir !== undefined) {
-    const found = await readIfThere(dataDir, file.path);
+    const found = await readIfThere(caller, dataDir, file.path);
     if (found !== undefined) return { bytes: await verify(found.bytes, found.path), from: "dataDir" };
   }
 
@@ -129,7 +129,11 @@ function checkPath(caller: string, path: string): void {
   }
 }
 
-async function readIfThere(dir: string, path: string): Promise<{ bytes: Uint8Array; path: string } | undefined> {
+async function readIfThere(
+  caller: string,
+  dir: string,
+  path: string,
+): Promise<{ bytes: Uint8Array; path: string } | undefined> {
   const { readFile } = await import("node:fs/promises");
   const { join } = await import("node:path");
   const full = join(dir, path);
@@ -138,6 +142,6 @@ async function readIfThere(dir: string, path: string): Promise<{ bytes: Uint8Arr
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw error;
+    throw new Error(`${caller}: ${full} cannot be read (${whyUnreadable(error)})`, { cause: error });
   }
 }

@@ -7,6 +7,18 @@ export function environment(name: string): string | undefined {
   return value === "" ? undefined : value;
 }
 
+/** Why a file or folder cannot be read, in words where Node has but a code. */
+export function whyUnreadable(cause: unknown): string {
+  const { code = "", message } = cause as { code?: string; message?: string };
+  const words: Partial<Record<string, string>> = {
+    ENOENT: "it is not there",
+    EISDIR: "it is a folder",
+    ENOTDIR: "it is no folder",
+    EACCES: "reading it is not permitted",
+  };
+  return words[code] ?? message ?? String(cause);
+}
+
 /** A SHA-256 that is fed part by part. */
 export interface Sha256 {
   update(part: Uint8Array): void;
