@@ -1,6 +1,6 @@
-import { FormatError, throwIfAborted } from "@genai/core";
+import { throwIfAborted } from "@genai/core";
 import { openCache } from "./cache.ts";
-import { ChecksumError, DataUnavailableError } from "./data-errors.ts";
+import { ChecksumError, DataUnavailableError, isDamage } from "./data-errors.ts";
 import { gunzip } from "./gunzip.ts";
 import { environment, isNode, sha256Hex, sha256OfParts, whyUnreadable } from "./platform.ts";
 
@@ -102,10 +102,6 @@ export async function resolveFile(file: DataFile, options: ResolveOptions = {}):
     );
   }
 }
-
-/** Whether the error says that bytes are not what they should be. */
-export const isDamage = (error: unknown): error is ChecksumError | FormatError =>
-  error instanceof ChecksumError || error instanceof FormatError;
 
 async function verifiedContent(caller: string, file: DataFile, raw: Uint8Array, name: string): Promise<Uint8Array> {
   let content = raw;
