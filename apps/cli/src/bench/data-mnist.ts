@@ -2,7 +2,7 @@ import { type Engine, Rng, replaceState, treeDispose } from "@genai/core";
 import { batches, type ImageSet, loadMnist, toTensors } from "@genai/datasets";
 import * as tf from "@tensorflow/tfjs";
 import type { BenchJob, BenchRequest } from "./job.ts";
-import { median, peakRssMib, round } from "./measure.ts";
+import { cpuTimeMs, median, peakRssMib, round } from "./measure.ts";
 import { convVaeTraining } from "./vae.ts";
 
 const batchSize = 128;
@@ -61,13 +61,16 @@ async function garbageCollector(): Promise<() => Promise<NodeJS.MemoryUsage>> {
 async function timeLoading() {
   const load: number[] = [];
   const total: number[] = [];
+  const cpu: number[] = [];
   let set: ImageSet | undefined;
   for (let i = 0; i < 10; i++) {
     const start = performance.now();
+    const startCpu = cpuTimeMs();
     set = await loadMnist({ split: "train" });
     load.push(performance.now() - start);
     const tensors = toTensors(set, { range: [0, 1] });
     total.push(performance.now() - start);
+    cpu.push(cpuTimeMs() - startCpu);
     tf.dispose(tensors);
   }
   return {
@@ -76,6 +79,7 @@ async function timeLoading() {
     load_ms_min: round(Math.min(...load), 1),
     load_to_tensors_ms_median: round(median(total), 1),
     load_to_tensors_ms_min: round(Math.min(...total), 1),
+    load_to_tensors_cpu_ms_median: round(median(cpu), 1),
   };
 }
 
