@@ -89,7 +89,7 @@ describe("genai", () => {
     expect(engines).toMatchObject({ "onnx:cpu": true, "tfjs:wasm": true, "tfjs:cpu": true });
     for (const engine of report.engines) expect(engine.detail).toMatch(/\S/);
     const data = Object.fromEntries(report.data.map((d: { name: string; state: string }) => [d.name, d.state]));
-    expect(data).toMatchObject({ mnist: "download", "drawn-digits": "drawn" });
+    expect(data).toMatchObject({ mnist: "download", "noto-emoji": "missing", "drawn-digits": "drawn" });
     expect(report.versions["@tensorflow/tfjs"]).toMatch(/^4\./);
   });
 

@@ -1,3 +1,4 @@
+import { dataMnist } from "./data-mnist.ts";
 import { gemm } from "./gemm.ts";
 import { gptBaby, gptCpu } from "./gpt.ts";
 import type { BenchJob } from "./job.ts";
@@ -6,4 +7,4 @@ import { vae } from "./vae.ts";
 import { vqVae } from "./vq-vae.ts";
 
 /** Every benchmark. To add one: a file beside this one and its name here. */
-export const benchJobs: readonly BenchJob[] = [gemm, vae, vqVae, tableVae, gptCpu, gptBaby];
+export const benchJobs: readonly BenchJob[] = [gemm, vae, vqVae, tableVae, gptCpu, gptBaby, dataMnist];
