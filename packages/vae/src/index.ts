@@ -1,4 +1,11 @@
-export { anomalyScore, auroc, calibrateThreshold, reconstructionScore, scoreAll } from "./anomaly.ts";
+export {
+  anomalyScore,
+  auroc,
+  calibrateThreshold,
+  reconstructionScore,
+  relativeAnomalyScore,
+  scoreAll,
+} from "./anomaly.ts";
 export {
   type Autoencoder,
   type AutoencoderConfig,

@@ -157,6 +157,32 @@ describe("a VAE for tables", () => {
     }
   });
 
+  it("mixes Gaussians for a number: a density that integrates to one and has as many peaks as the decoder says", () => {
+    const columns = [{ name: "x", kind: "numeric", mean: 0, std: 1 }] as const;
+    const vae = createTableVae({ columns, hiddenDims: [1], latentDim: 1, minStd: 0.1, mixtures: 2 }, new Rng(0));
+    const zeros = treeMap(vae.params, (t) => tf.zerosLike(t));
+    // Means -1 and 2, a standard deviation of about 0.1, weights 1/4 and 3/4.
+    zeros.decoder.output.bias = tf.tensor1d([-1, 2, -20, -20, 0, Math.log(3)]);
+    const model = { ...vae, params: zeros };
+    const [from, step, count] = [-3, 0.01, 700];
+    const cells = tf.tensor2d(
+      Array.from({ length: count }, (_, i) => from + i * step),
+      [count, 1],
+    );
+    const rows = { cells, observed: tf.ones([count, 1]) as tf.Tensor2D };
+    const density = tableVaeLogLikelihood(model, rows, { samples: 1, rng: new Rng(0) })
+      .exp()
+      .dataSync();
+    const mass = (low: number, high: number) =>
+      density.reduce((sum, d, i) => (from + i * step >= low && from + i * step < high ? sum + d * step : sum), 0);
+    expect(mass(-3, 4)).toBeCloseTo(1, 3);
+    expect(mass(-3, 0)).toBeCloseTo(0.25, 3);
+    const drawn = sampleTableVae(model, { count: 2000, rng: new Rng(1) }).dataSync();
+    expect(drawn.filter((x) => x < 0).length / 2000).toBeCloseTo(0.25, 1);
+    const gap = { cells: tf.zeros([1, 1]) as tf.Tensor2D, observed: tf.zeros([1, 1]) as tf.Tensor2D };
+    expect(imputeTableVae(model, gap, { samples: 2, rng: new Rng(0) }).dataSync()[0]).toBeCloseTo(1.25, 4);
+  });
+
   it("bounds the likelihood more tightly with more samples", () => {
     const vae = small();
     const rows = tableRows(vae.config.columns, table);
@@ -217,6 +243,7 @@ describe("a VAE for tables", () => {
 
   it("refuses sizes and shapes that do not fit", () => {
     expect(() => small(new Rng(0), { minStd: 0 })).toThrow("minStd (0) must be positive");
+    expect(() => small(new Rng(0), { mixtures: 0 })).toThrow("mixtures (0) must be a positive integer");
     expect(() => small(new Rng(0), { hiddenDims: [] })).toThrow("hiddenDims is empty");
     const vae = small();
     expect(() => encodeTableVae(vae, { cells: tf.zeros([2, 2]), observed: tf.zeros([2, 2]) })).toThrow(
