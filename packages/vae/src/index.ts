@@ -155,6 +155,7 @@ export {
   sequenceVaeLoss,
 } from "./sequence-vae.ts";
 export {
+  dequantizeRows,
   describeTableColumns,
   hideCells,
   type TableColumn,
@@ -164,6 +165,7 @@ export {
   tableBatchRows,
   tableColumnData,
   tableFromCells,
+  tableResolutions,
   tableRows,
 } from "./table-columns.ts";
 export {

@@ -4,15 +4,18 @@ import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   createTableVae,
+  dequantizeRows,
   describeTableColumns,
   encodeTableVae,
   hideCells,
   imputeTableVae,
   sampleTableVae,
   type TableColumnData,
+  type TableRows,
   tableBatchRows,
   tableColumnData,
   tableFromCells,
+  tableResolutions,
   tableRows,
   tableVaeLogLikelihood,
   tableVaeLoss,
@@ -105,6 +108,36 @@ describe("tableRows", () => {
     );
     expect(() => describeTableColumns(change(0, { values: Array(5).fill(Number.NaN) }))).toThrow("has no known cell");
     expect(() => describeTableColumns([])).toThrow("got no columns");
+  });
+});
+
+describe("dequantizeRows", () => {
+  it("finds the step to which numbers were rounded, and spreads them over it", () => {
+    const data: TableColumnData[] = [
+      { name: "carat", kind: "numeric", values: Float32Array.of(0.23, 0.7, 1.01, Number.NaN) },
+      { name: "colour", kind: "categorical", values: [0, 1, 2, 2], categories: colours },
+      { name: "price", kind: "numeric", values: [326, 2757, 18_823, 5] },
+      { name: "root", kind: "numeric", values: [1, 2, 3, 5].map(Math.sqrt) },
+    ];
+    const steps = tableResolutions(data);
+    expect(steps).toEqual([0.01, 0, 1, 0]);
+    const columns = describeTableColumns(data);
+    const rows = tableRows(columns, data);
+    const values = (r: TableRows) => Array.from(r.cells.dataSync());
+    const before = values(rows);
+    let farthest = 0;
+    for (let seed = 0; seed < 50; seed++) {
+      for (const [i, x] of values(dequantizeRows(columns, rows, steps, new Rng(seed))).entries()) {
+        const column = columns[i % 4]!;
+        const moved = column.kind === "numeric" ? (x - before[i]!) * column.std : x - before[i]!;
+        const half = steps[i % 4]! / 2;
+        expect(Math.abs(moved)).toBeLessThanOrEqual(half + 1e-3);
+        if (i === 12) expect(moved).toBe(0); // the missing one
+        if (i % 4 === 2) farthest = Math.max(farthest, Math.abs(moved));
+      }
+    }
+    expect(farthest).toBeGreaterThan(0.45);
+    expect(() => dequantizeRows(columns, rows, [1], new Rng(0))).toThrow("got 1 resolutions; expected 4");
   });
 });
 
