@@ -179,6 +179,7 @@ export {
   type TableVaeParams,
   tableVaeLogLikelihood,
   tableVaeLoss,
+  tableVaePresets,
 } from "./table-vae.ts";
 export {
   type ImportanceWeighted,

@@ -334,3 +334,19 @@ function checkRows(caller: string, { columns }: TableVaeConfig, { cells, observe
     throw new Error(`${caller}: ${name} have shape [${t.shape}]; expected [rows, ${columns.length}]`);
   }
 }
+
+/** Architectures and what they were trained with; add `columns` to a model. */
+export const tableVaePresets = {
+  /** 53,940 diamonds, 7 rounded numbers (see `dequantizeRows`) and 3 grades. */
+  diamonds: {
+    model: { hiddenDims: [256, 256], latentDim: 10, minStd: 1e-3, mixtures: 5 },
+    batchSize: 512,
+    /** Adam, gradients clipped to a norm of 5; a linear warm-up, then half a cosine wave down to a fiftieth. */
+    steps: 12_000,
+    learningRate: 2e-3,
+    warmupSteps: 200,
+    minLearningRate: 4e-5,
+    maxGradNorm: 5,
+    evaluationSamples: 500,
+  },
+} as const;
