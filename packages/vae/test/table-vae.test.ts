@@ -207,7 +207,10 @@ describe("a VAE for tables", () => {
       .exp()
       .dataSync();
     const mass = (low: number, high: number) =>
-      density.reduce((sum, d, i) => (from + i * step >= low && from + i * step < high ? sum + d * step : sum), 0);
+      Array.from(density).reduce(
+        (sum, d, i) => (from + i * step >= low && from + i * step < high ? sum + d * step : sum),
+        0,
+      );
     expect(mass(-3, 4)).toBeCloseTo(1, 3);
     expect(mass(-3, 0)).toBeCloseTo(0.25, 3);
     const drawn = sampleTableVae(model, { count: 2000, rng: new Rng(1) }).dataSync();
