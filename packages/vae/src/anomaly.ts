@@ -35,7 +35,7 @@ export function reconstructionScore(vae: VaeFunctions, x: tf.Tensor): tf.Tensor1
 }
 
 /**
- * How many nats a grey image costs beyond what any model must pay, for each unit of its ink: (-log p(x) - H(x)) / sum x
+ * How many nats a grey image costs beyond what any model must pay, for its ink: (-log p(x) - H(x)) / (sum x)^inkPower
  * with H(x), the entropy of its pixels taken as probabilities, the least that Bernoulli pixels can cost. Plain likelihoods
  * call simple images likely, whatever they show (Serra et al., section 3): to a model of the other digits a one, which is
  * little ink, is the most normal of images. This score compares images of any amount of ink.
@@ -43,20 +43,22 @@ export function reconstructionScore(vae: VaeFunctions, x: tf.Tensor): tf.Tensor1
  * @param vae with Bernoulli pixels, as `anomalyScore` takes it
  * @param x [B, ...] in [0, 1], 0 for background
  * @param options.samples draws of z for each example; 1 by default
- * @returns [B], nats per fully inked pixel
+ * @param options.inkPower 1 by default: nats for each fully inked pixel. Less favours images of much ink, 0 leaves ink out.
+ * @returns [B]
  */
 export function relativeAnomalyScore(
   vae: ImportanceWeighted,
   x: tf.Tensor,
   rng: Rng,
-  options: { readonly samples?: number } = {},
+  options: { readonly samples?: number; readonly inkPower?: number } = {},
 ): tf.Tensor1D {
+  const { inkPower = 1 } = options;
   return tf.tidy(() => {
     const pixels = tf.reshape(x, [x.shape[0]!, -1]);
     const [p, q] = [pixels, tf.sub(1, pixels)].map((t) => tf.mul(t, tf.log(tf.maximum(t, 1e-12)))); // 0 log 0 = 0
     const entropy = tf.neg(tf.sum(tf.add(p!, q!), 1));
     const ink = tf.maximum(tf.sum(pixels, 1), 1); // an empty image has no ink to divide by
-    return tf.div(tf.sub(anomalyScore(vae, x, rng, options), entropy), ink) as tf.Tensor1D;
+    return tf.div(tf.sub(anomalyScore(vae, x, rng, options), entropy), tf.pow(ink, inkPower)) as tf.Tensor1D;
   });
 }
 

@@ -93,6 +93,8 @@ describe("relativeAnomalyScore", () => {
     expect(score(grey, [0.5, 0.5, 0.9, 0, 1])).toBeCloseTo(kl / 2.9, 5);
     // Twice the image is no stranger than once.
     expect(score([...grey, ...grey], [0.5, 0.5, 0.9, 0, 1, 0.5, 0.5, 0.9, 0, 1])).toBeCloseTo(kl / 2.9, 5);
+    const plain = relativeAnomalyScore(costs(grey), tf.tensor2d([[0.5, 0.5, 0.9, 0, 1]]), new Rng(0), { inkPower: 0 });
+    expect(plain.dataSync()[0]).toBeCloseTo(kl, 5);
     expect(Number.isFinite(score(grey, [0, 0, 0, 0, 0]))).toBe(true);
   });
 });
