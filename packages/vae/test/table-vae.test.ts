@@ -195,7 +195,7 @@ describe("a VAE for tables", () => {
     const vae = createTableVae({ columns, hiddenDims: [1], latentDim: 1, minStd: 0.1, mixtures: 2 }, new Rng(0));
     const zeros = treeMap(vae.params, (t) => tf.zerosLike(t));
     // Means -1 and 2, a standard deviation of about 0.1, weights 1/4 and 3/4.
-    zeros.decoder.output.bias = tf.tensor1d([-1, 2, -20, -20, 0, Math.log(3)]);
+    zeros.decoder.output = { ...zeros.decoder.output, bias: tf.tensor1d([-1, 2, -20, -20, 0, Math.log(3)]) };
     const model = { ...vae, params: zeros };
     const [from, step, count] = [-3, 0.01, 700];
     const cells = tf.tensor2d(
