@@ -13,6 +13,11 @@ export interface ImputeOptions {
   readonly iterations?: number;
   /** Rounds after which the fillings are averaged: half of the iterations by default; iterations - 1 for the last one alone. */
   readonly burnIn?: number;
+  /**
+   * What missing values begin as, the shape of x: the mean of each example's own known values by default. A good filling,
+   * such as that of `imputePca`, saves rounds where much is missing.
+   */
+  readonly start?: tf.Tensor;
   readonly signal?: AbortSignal;
 }
 
@@ -34,7 +39,7 @@ export async function imputeMissing<P>(
   observed: tf.Tensor,
   options: ImputeOptions,
 ): Promise<tf.Tensor> {
-  const { rng, iterations = 50, burnIn = Math.floor(iterations / 2), signal } = options;
+  const { rng, iterations = 50, burnIn = Math.floor(iterations / 2), start, signal } = options;
   if (!Number.isInteger(iterations) || iterations < 1) {
     throw new Error(`imputeMissing: iterations (${iterations}) must be a positive integer`);
   }
@@ -46,6 +51,9 @@ export async function imputeMissing<P>(
       `imputeMissing: x has shape [${x.shape}] and observed [${observed.shape}]; expected the same shape`,
     );
   }
+  if (start && start.shape.join() !== x.shape.join()) {
+    throw new Error(`imputeMissing: start has shape [${start.shape}]; expected [${x.shape}], as x`);
+  }
   await assertSomeObserved("imputeMissing", observed);
   const step = engine.compile(
     (p: P, known: tf.Tensor, mask: tf.Tensor, filling: tf.Tensor, total: tf.Tensor, noise: Rng) => {
@@ -54,7 +62,7 @@ export async function imputeMissing<P>(
       return { filling: next, total: tf.add(total, next) };
     },
   );
-  let chain = { filling: startOf(x, observed), total: tf.zerosLike(observed) };
+  let chain = { filling: start ? start.clone() : startOf(x, observed), total: tf.zerosLike(observed) };
   try {
     for (let i = 0; i < iterations; i++) {
       throwIfAborted("imputeMissing", signal);

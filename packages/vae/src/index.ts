@@ -1,4 +1,11 @@
-export { anomalyScore, auroc, calibrateThreshold, reconstructionScore, scoreAll } from "./anomaly.ts";
+export {
+  anomalyScore,
+  auroc,
+  calibrateThreshold,
+  reconstructionScore,
+  relativeAnomalyScore,
+  scoreAll,
+} from "./anomaly.ts";
 export {
   type Autoencoder,
   type AutoencoderConfig,
@@ -148,6 +155,7 @@ export {
   sequenceVaeLoss,
 } from "./sequence-vae.ts";
 export {
+  dequantizeRows,
   describeTableColumns,
   hideCells,
   type TableColumn,
@@ -157,6 +165,7 @@ export {
   tableBatchRows,
   tableColumnData,
   tableFromCells,
+  tableResolutions,
   tableRows,
 } from "./table-columns.ts";
 export {
@@ -170,6 +179,7 @@ export {
   type TableVaeParams,
   tableVaeLogLikelihood,
   tableVaeLoss,
+  tableVaePresets,
 } from "./table-vae.ts";
 export {
   type ImportanceWeighted,

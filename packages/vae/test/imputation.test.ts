@@ -48,6 +48,16 @@ describe("imputeMissing", () => {
     expect(Math.abs(second! - r * 1.5)).toBeLessThan(0.1);
   });
 
+  it("begins with the filling given", async () => {
+    const round = (_: object, now: tf.Tensor) => now.mul(2);
+    const options = { rng: new Rng(0), iterations: 1, burnIn: 0 };
+    const filled = await imputeMissing(engine, {}, round, x, observed, { ...options, start: x.add(10) });
+    expect(Array.from(await filled.data())).toEqual([1, 24, 3, 28, 5, 32]);
+    await expect(
+      imputeMissing(engine, {}, round, x, observed, { ...options, start: tf.zeros([2, 2]) }),
+    ).rejects.toThrow("imputeMissing: start has shape [2,2]; expected [2,3], as x");
+  });
+
   it("keeps known values, does not look at missing ones, and leaks no tensors", async () => {
     const round = (_: object, now: tf.Tensor) => now.mul(0).add(now.sum(1, true));
     const run = async (values: tf.Tensor) => {
