@@ -59,6 +59,17 @@ describe("genai train vae --kind mlp", () => {
     expect(decode(read("drawn.png")).height).toBe(28 * 3 + 4);
   });
 
+  it("begins with the parameters of another run, if they are of the same model", async () => {
+    const tuned = await json(
+      `train vae --kind mlp ${digits} --hidden-dims 32 --from mlp --learning-rate 1e-9 --out tuned`,
+    );
+    const before = JSON.parse(read("mlp", "result.json").toString());
+    expect(tuned.results.testNegativeElbo).toBeCloseTo(before.results.testNegativeElbo, 0);
+    expect(await refused(`train vae --kind mlp ${digits} --hidden-dims 16 --from mlp`)).toMatch(
+      /--from .*mlp holds another model: encoder\.hidden\.0\.weight \[16,784\] is in one of the two only/,
+    );
+  });
+
   it("refuses options that mean nothing to the kind, and says which kinds take them", async () => {
     expect(await refused("train vae --kind mlp --codes 8")).toMatch(
       /--codes means nothing to --kind mlp; .* are vq\.\n/,
@@ -97,6 +108,10 @@ describe("genai anomaly", () => {
     expect(wrong).toBeGreaterThan(45);
     expect(wrong).toBeLessThan(150);
     expect(decode(read("no-ones", "anomalies.png")).width).toBe(12 * 86 + 2);
+    const relative = await json("anomaly no-ones --score relative --out relative.csv");
+    expect(relative.auroc).not.toBe(found.auroc);
+    expect(relative.baselineAuroc).toBe(found.baselineAuroc);
+    expect(await refused("anomaly no-ones --score colour")).toMatch(/colour is no score .* bound, relative, reconstr/);
   });
 });
 

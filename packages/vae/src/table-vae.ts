@@ -35,7 +35,10 @@ export interface TableVaeConfig {
   readonly latentDim: number;
   /** Least standard deviation of a number given z, in standard deviations of its column: densities stay finite. */
   readonly minStd: number;
-  /** Gaussians that are mixed for each number given z; 1 by default. */
+  /**
+   * Gaussians that are mixed for each number given z; 1 by default. Of several the last is at least as wide as the column,
+   * so that an outlier costs some nats and not thousands.
+   */
   readonly mixtures?: number;
 }
 
@@ -207,12 +210,15 @@ function encode({ config, params }: TableVae, { cells, observed }: TableRows): P
   const inputs = config.columns.map((column, m) => {
     const known = columnOf(observed, m);
     const cell = columnOf(cells, m);
-    return (column.kind === "numeric" ? cell : oneHot(cell, column.categories.length)).mul(known);
+    return (column.kind === "numeric" ? squashed(cell) : oneHot(cell, column.categories.length)).mul(known);
   });
   const p = params.encoder;
   const features = mlp(p.hidden, "silu", tf.concat([...inputs, observed], 1)); // [B, I] to [B, H]
   return { mu: linear(p.mu, features) as tf.Tensor2D, logvar: linear(p.logvar, features) as tf.Tensor2D };
 }
+
+/** sign(x) log(1 + |x|): an outlier does not throw the encoder far off. */
+const squashed = (x: tf.Tensor) => tf.sign(x).mul(tf.log1p(tf.abs(x)));
 
 /** Mixtures of Gaussians, each [B, J, K]; without logits where K is 1. */
 interface Numbers {
@@ -236,10 +242,12 @@ function decode({ config, params }: TableVae, z: tf.Tensor2D): Outputs {
   return { numbers: numbersOf(config, raw!.reshape([-1, count, numberWidth(config)])), categories };
 }
 
-/** The variances stay above minStd^2. */
-function numbersOf(config: TableVaeConfig, raw: tf.Tensor): Numbers {
-  const least = 2 * Math.log(config.minStd);
-  const [mean, logvar, logits] = tf.split(raw, (config.mixtures ?? 1) === 1 ? 2 : 3, -1);
+/** The variances stay above minStd^2; those of the last of several components above 1. */
+function numbersOf({ minStd, mixtures = 1 }: TableVaeConfig, raw: tf.Tensor): Numbers {
+  const least = tf.tensor1d(
+    Array.from({ length: mixtures }, (_, k) => (k > 0 && k === mixtures - 1 ? 0 : 2 * Math.log(minStd))),
+  );
+  const [mean, logvar, logits] = tf.split(raw, mixtures === 1 ? 2 : 3, -1);
   return {
     ...(logits ? { logits } : {}),
     mean: mean!,

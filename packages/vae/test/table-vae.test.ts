@@ -192,10 +192,11 @@ describe("a VAE for tables", () => {
 
   it("mixes Gaussians for a number: a density that integrates to one and has as many peaks as the decoder says", () => {
     const columns = [{ name: "x", kind: "numeric", mean: 0, std: 1 }] as const;
-    const vae = createTableVae({ columns, hiddenDims: [1], latentDim: 1, minStd: 0.1, mixtures: 2 }, new Rng(0));
+    const vae = createTableVae({ columns, hiddenDims: [1], latentDim: 1, minStd: 0.1, mixtures: 3 }, new Rng(0));
     const zeros = treeMap(vae.params, (t) => tf.zerosLike(t));
-    // Means -1 and 2, a standard deviation of about 0.1, weights 1/4 and 3/4.
-    zeros.decoder.output = { ...zeros.decoder.output, bias: tf.tensor1d([-1, 2, -20, -20, 0, Math.log(3)]) };
+    // Means -1 and 2, a standard deviation of about 0.1, weights 1/4 and 3/4; of the wide one at 0 next to nothing.
+    const bias = [-1, 2, 0, -20, -20, -20, 0, Math.log(3), -12];
+    zeros.decoder.output = { ...zeros.decoder.output, bias: tf.tensor1d(bias) };
     const model = { ...vae, params: zeros };
     const [from, step, count] = [-3, 0.01, 700];
     const cells = tf.tensor2d(
@@ -217,6 +218,11 @@ describe("a VAE for tables", () => {
     expect(drawn.filter((x) => x < 0).length / 2000).toBeCloseTo(0.25, 1);
     const gap = { cells: tf.zeros([1, 1]) as tf.Tensor2D, observed: tf.zeros([1, 1]) as tf.Tensor2D };
     expect(imputeTableVae(model, gap, { samples: 2, rng: new Rng(0) }).dataSync()[0]).toBeCloseTo(1.25, 4);
+    // Eight deviations out, N(2, 0.1^2) has a log-density of -3200; the wide component, N(0, 1), one of -17 with its weight.
+    const outlier = { cells: tf.tensor2d([[-3]]), observed: tf.ones([1, 1]) as tf.Tensor2D };
+    const far = tableVaeLogLikelihood(model, outlier, { samples: 1, rng: new Rng(0) }).dataSync()[0]!;
+    const weight = -12 - Math.log(4 + Math.exp(-12));
+    expect(far).toBeCloseTo(weight - 0.5 * (9 + Math.log(2 * Math.PI)), 3);
   });
 
   it("bounds the likelihood more tightly with more samples", () => {

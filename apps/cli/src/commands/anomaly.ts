@@ -14,6 +14,7 @@ import { alignColumns, bold, dim, printJson, printLine } from "../terminal.ts";
 
 interface AnomalyOptions {
   data?: string;
+  score?: string;
   falsePositiveRate: number;
   seed: number;
   device: string;
@@ -28,6 +29,10 @@ export function addAnomaly(program: Command): void {
     .description("score examples by how unlike the training data they are, and flag those above a calibrated threshold")
     .argument("<run>", "run folder")
     .option("--data <name|path>", "what to score (default: the test part of the training data)")
+    .option(
+      "--score <name>",
+      "how: bound (of -log p(x), the default), relative (the same for the ink, for grey images) or reconstruction",
+    )
     .option("--false-positive-rate <share>", "share of normal examples that may be flagged", share, 0.05)
     .option("--seed <n>", "seed of the draws of codes", wholeNumber(0), 0)
     .option("--out <file>", "CSV file with every score (default: anomalies.csv in the run folder)")
@@ -45,10 +50,14 @@ Examples:
 ${exitCodeHelp}`,
     )
     .action(async (dir: string, options: AnomalyOptions) => {
-      const { data, falsePositiveRate, seed, device, out, json = false } = options;
+      const { data, score, falsePositiveRate, seed, device, out, json = false } = options;
       if (falsePositiveRate === 0) throw new UsageError("--false-positive-rate must be greater than 0");
       const report = await openRun(dir, { device, seed }, async (request) => {
-        const scored = await abilityOf(request.run.config, "scoreAnomalies", "score anomalies")({ ...request, data });
+        const scored = await abilityOf(
+          request.run.config,
+          "scoreAnomalies",
+          "score anomalies",
+        )({ ...request, data, score });
         const judged = judgeAnomalies(scored, falsePositiveRate);
         const file = out ?? join(dir, "anomalies.csv");
         await mkdir(dirname(file), { recursive: true });

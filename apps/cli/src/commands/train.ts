@@ -22,6 +22,7 @@ interface SharedOptions {
   device: string;
   out?: string;
   resume?: string;
+  from?: string;
   checkpointEvery: number;
   json?: boolean;
 }
@@ -58,6 +59,7 @@ function addFamily(train: Command, family: Family): void {
     .addOption(deviceOption())
     .option("--out <dir>", "run folder (default: runs/NAME-TIMESTAMP)")
     .option("--resume <dir>", "go on with the run in this folder, from its last checkpoint")
+    .option("--from <dir>", "begin with the parameters of this run, to fine-tune it")
     .option("--checkpoint-every <n>", "steps between checkpoints", wholeNumber(1), 250)
     .option("--json", "print the result as one JSON object");
   if (others.length > 0) {

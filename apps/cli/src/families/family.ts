@@ -136,6 +136,8 @@ export interface SampleFile {
 export interface AnomalyRequest extends RunRequest {
   /** What to score: a name or path as for training; the test part of the training data if not given. */
   readonly data: string | undefined;
+  /** Which score; the kind's first if not given. */
+  readonly score: string | undefined;
 }
 
 export interface AnomalyScores {

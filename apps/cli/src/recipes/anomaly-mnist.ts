@@ -18,15 +18,15 @@ export const anomalyMnist: Recipe = {
   async run({ seed, seconds, device, out, full }) {
     const { dir } = newRunFolder("anomaly-mnist", out);
     const runs: RunOutcome[] = [];
-    const rows: [string, number, number][] = [];
+    const rows: [digit: string, bound: number, relative: number, pca: number][] = [];
     for (const digit of digits) {
       const settings = completeSettings(vaeFamily, {
-        kind: "conv",
+        kind: "mlp",
         data: "mnist",
-        steps: full ? 10_000 : 500,
+        steps: full ? 20_000 : 1500,
         seconds,
         seed,
-        options: { withoutClass: digit },
+        options: { withoutClass: digit, hiddenDims: [400, 200], latentDim: 8 },
       });
       const run = await startRun({
         family: vaeFamily,
@@ -37,23 +37,33 @@ export const anomalyMnist: Recipe = {
         checkpointEvery: 10_000,
       });
       runs.push(run);
-      const { auroc, baselineAuroc } = await openRun(run.dir, { device, seed }, async (request) =>
-        judgeAnomalies(
-          await abilityOf(request.run.config, "scoreAnomalies", "score anomalies")({ ...request, data: undefined }),
-          0.05,
-        ),
-      );
-      rows.push([digit, auroc!, baselineAuroc!]);
+      rows.push([digit, ...(await areasOf(run.dir, { device, seed }))]);
     }
-    const mean = (column: 1 | 2) => rows.reduce((sum, row) => sum + row[column] / rows.length, 0);
+    const mean = (column: 1 | 2 | 3) => rows.reduce((sum, row) => sum + row[column] / rows.length, 0);
     return {
       obtained: [
-        { label: "mean AUROC", value: mean(1), unit: "", digits: 3, atLeast: mean(2) },
-        { label: "mean AUROC of PCA", value: mean(2), unit: "", digits: 3 },
+        { label: "mean AUROC, bound of -log p(x)", value: mean(1), unit: "", digits: 3 },
+        { label: "mean AUROC, relative to the ink", value: mean(2), unit: "", digits: 3, atLeast: mean(3) },
+        { label: "mean AUROC, PCA", value: mean(3), unit: "", digits: 3 },
       ],
-      table: { columns: ["digit left out", "VAE", "PCA reconstruction error"], rows },
+      table: { columns: ["digit left out", "bound of -log p(x)", "relative to the ink", "PCA reconstruction"], rows },
       published: [],
       runs,
     };
   },
 };
+
+/** AUROC by the bound, by the score relative to the ink, and of principal components. */
+async function areasOf(
+  dir: string,
+  options: { readonly device: string; readonly seed: number },
+): Promise<[bound: number, relative: number, pca: number]> {
+  return openRun(dir, options, async (request) => {
+    const scoreAnomalies = abilityOf(request.run.config, "scoreAnomalies", "score anomalies");
+    const judged = async (score: string) =>
+      judgeAnomalies(await scoreAnomalies({ ...request, data: undefined, score }), 0.05);
+    const bound = await judged("bound");
+    const relative = await judged("relative");
+    return [bound.auroc!, relative.auroc!, bound.baselineAuroc!];
+  });
+}

@@ -2,10 +2,17 @@ import { UsageError } from "../exit-code.ts";
 import { anomalyMnist } from "./anomaly-mnist.ts";
 import { imputeMnist } from "./impute-mnist.ts";
 import type { Recipe } from "./recipe.ts";
-import { vaeMnist } from "./vae-recipes.ts";
+import { iwaeMnist, tableVaeDiamonds, vaeMnist, vqVaeMnist } from "./vae-recipes.ts";
 
 /** What `genai reproduce` knows: the one list to add to. */
-export const recipes: readonly [Recipe, ...Recipe[]] = [vaeMnist, anomalyMnist, imputeMnist];
+export const recipes: readonly [Recipe, ...Recipe[]] = [
+  vaeMnist,
+  iwaeMnist,
+  vqVaeMnist,
+  tableVaeDiamonds,
+  anomalyMnist,
+  imputeMnist,
+];
 
 /** The recipe of that name. */
 export function recipeNamed(name: string): Recipe {

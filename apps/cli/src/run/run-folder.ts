@@ -16,6 +16,8 @@ export interface TrainSettings {
   readonly batchSize: number;
   readonly learningRate: number;
   readonly seed: number;
+  /** Run folder whose parameters training begins with; null to begin with drawn ones. */
+  readonly from: string | null;
   /** What the family's own options say, as far as the kind takes them. */
   readonly options: Readonly<Record<string, unknown>>;
 }

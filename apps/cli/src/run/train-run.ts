@@ -1,6 +1,6 @@
 import { arch, cpus, platform } from "node:os";
-import { countParams, type Engine, fileCheckpoints, fit, Rng, saveModel, treeDispose } from "@genai/core";
-import { InterruptedError } from "../exit-code.ts";
+import { countParams, type Engine, fileCheckpoints, fit, Rng, saveModel, treeDispose, treeEntries } from "@genai/core";
+import { InterruptedError, UsageError } from "../exit-code.ts";
 import type { Family, JobOutcome, TrainingJob, TrainingState } from "../families/family.ts";
 import { kindNamed } from "../families/index.ts";
 import { installedVersions } from "../installed-versions.ts";
@@ -11,6 +11,7 @@ import { MetricsLog } from "./metrics-log.ts";
 import { formatDuration, startProgress } from "./progress.ts";
 import { renderReport } from "./report.ts";
 import { newRunFolder, type RunConfig, type RunFolder, type TrainSettings } from "./run-folder.ts";
+import { loadTrainedRun } from "./trained-run.ts";
 
 /** What a finished run has come to; plain JSON. */
 export interface RunOutcome {
@@ -50,7 +51,8 @@ export interface StartRequest extends RunOptions {
 /** Trains from the beginning in a new run folder. */
 export async function startRun({ family, settings, name, out, ...options }: StartRequest): Promise<RunOutcome> {
   const folder = newRunFolder(name, out);
-  return withJob(family, settings, options, async ({ job, engine, signal, startedAt }) => {
+  return withJob(family, settings, options, async ({ job: fresh, engine, signal, startedAt }) => {
+    const job = settings.from === null ? fresh : await beginWith(settings.from, fresh);
     const config: RunConfig = {
       format: "genai-run-1",
       name,
@@ -65,6 +67,22 @@ export async function startRun({ family, settings, name, out, ...options }: Star
     await folder.writeConfig(config);
     return train({ family, config, folder, job, engine, signal, startedAt, ...options });
   });
+}
+
+/** The job with the parameters of a trained run in the place of drawn ones. */
+async function beginWith(dir: string, job: TrainingJob): Promise<TrainingJob> {
+  const { params } = await loadTrainedRun(dir);
+  const shapes = (tree: unknown) => treeEntries(tree).map(([path, { shape }]) => `${path} [${shape}]`);
+  const [theirs, ours] = [shapes(params), shapes(job.state.params)];
+  const other = ours.find((entry) => !theirs.includes(entry)) ?? theirs.find((entry) => !ours.includes(entry));
+  if (other !== undefined) {
+    treeDispose(params);
+    throw new UsageError(
+      `--from ${dir} holds another model: ${other} is in one of the two only; give the same options`,
+    );
+  }
+  treeDispose(job.state.params);
+  return { ...job, state: { ...job.state, params } };
 }
 
 export interface ResumeRequest extends RunOptions {

@@ -15,6 +15,7 @@ export interface GivenSettings {
   readonly batchSize?: number | undefined;
   readonly learningRate?: number | undefined;
   readonly seed?: number | undefined;
+  readonly from?: string | null | undefined;
   /** The family's options, by attribute name; undefined ones count as not given. */
   readonly options?: Readonly<Record<string, unknown>>;
 }
@@ -39,6 +40,7 @@ export function completeSettings(family: Family, given: GivenSettings): TrainSet
     batchSize: given.batchSize ?? defaults.batchSize,
     learningRate: given.learningRate ?? defaults.learningRate,
     seed: given.seed ?? 0,
+    from: given.from == null ? null : resolve(given.from),
     options: { ...defaults.options, ...options },
   };
 }

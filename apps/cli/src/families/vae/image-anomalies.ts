@@ -1,20 +1,27 @@
 import type { Rng } from "@genai/core";
 import { type ImageSet, subset, take } from "@genai/datasets";
-import { anomalyScore, fitPca, pcaScore, scoreAll } from "@genai/vae";
+import { anomalyScore, fitPca, pcaScore, relativeAnomalyScore, scoreAll } from "@genai/vae";
 import * as tf from "@tensorflow/tfjs";
 import { loadImages, loadImagesToJudge, numberedNames, partClass } from "../../data/image-data.ts";
 import { UsageError } from "../../exit-code.ts";
 import { contactSheet } from "../../run/contact-sheet.ts";
 import type { AnomalyRequest, AnomalyScores } from "../family.ts";
-import { type ImageArchitecture, imageOptions, imageShapeOf } from "./image-models.ts";
+import { type ImageArchitecture, imageOptions, imageShapeOf, storedLikelihood } from "./image-models.ts";
 import { hostImages, imageTensor, labelTensor } from "./image-tensors.ts";
 
 /** Draws of z for each image: more tighten the bound little. */
 const draws = 10;
 
-/** Scores images by the bound of -log p(x); plain autoencoders by their reconstruction error. */
+const scoreNames = {
+  bound: "bound of -log p(x), nats",
+  relative: "nats beyond the pixels' own entropy, for each unit of ink",
+  reconstruction: "squared reconstruction error",
+};
+
+/** Scores images by the bound of -log p(x), or as asked; plain autoencoders by their reconstruction error. */
 export async function scoreImages(architecture: ImageArchitecture, request: AnomalyRequest): Promise<AnomalyScores> {
   const { run, engine, rng, data, signal } = request;
+  const scoreName = scoreNamed(architecture, request.score, storedLikelihood(run.config.model).kind === "bernoulli");
   const { settings, model: config } = run.config;
   const options = imageOptions(settings.options);
   const [height, width, channels] = imageShapeOf(config);
@@ -35,7 +42,8 @@ export async function scoreImages(architecture: ImageArchitecture, request: Anom
       run.params,
       (params: unknown, batch: { x: tf.Tensor4D; labels?: tf.Tensor1D }, draw: Rng) => {
         const model = architecture.open({ config, params }, batch.labels);
-        if (model.weights) return anomalyScore(model.weights, batch.x, draw, { samples: draws });
+        if (scoreName === "bound") return anomalyScore(model.weights!, batch.x, draw, { samples: draws });
+        if (scoreName === "relative") return relativeAnomalyScore(model.weights!, batch.x, draw, { samples: draws });
         return tf.tidy(() => tf.sum(tf.square(tf.sub(batch.x, model.reconstruct(batch.x))), [1, 2, 3]));
       },
       examples,
@@ -48,7 +56,7 @@ export async function scoreImages(architecture: ImageArchitecture, request: Anom
     );
   }
   return {
-    scoreName: architecture.name === "autoencoder" ? "squared reconstruction error" : "bound of -log p(x), nats",
+    scoreName: scoreNames[scoreName],
     calibration: await score(judged.calibration, rng.fork("calibration")),
     scores: await score(judged.images, rng.fork("scores")),
     names: judged.names,
@@ -75,6 +83,22 @@ export async function scoreImages(architecture: ImageArchitecture, request: Anom
       truth: truth && kept.map((i) => truth[i]!),
     };
   }
+}
+
+function scoreNamed(
+  architecture: ImageArchitecture,
+  name: string | undefined,
+  bernoulli: boolean,
+): keyof typeof scoreNames {
+  const known: (keyof typeof scoreNames)[] =
+    architecture.name === "autoencoder"
+      ? ["reconstruction"]
+      : bernoulli
+        ? ["bound", "relative", "reconstruction"]
+        : ["bound", "reconstruction"];
+  const found = name === undefined ? known[0] : known.find((candidate) => candidate === name);
+  if (found) return found;
+  throw new UsageError(`--score ${name} is no score of this model; there is ${known.join(", ")}`);
 }
 
 /** The reconstruction error of principal components, where there are not too many pixels to find them. */

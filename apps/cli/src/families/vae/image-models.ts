@@ -336,3 +336,9 @@ export function imageShapeOf(config: unknown): [height: number, width: number, c
     | { imageSize: [number, number]; channels: number };
   return "inputShape" in own ? own.inputShape : [...own.imageSize, own.channels];
 }
+
+/** The distribution of a pixel under a stored model. */
+export function storedLikelihood(config: unknown): LikelihoodConfig {
+  const own = (hasPrior(config) ? config.vae : config) as { readonly likelihood?: LikelihoodConfig };
+  return own.likelihood ?? { kind: "bernoulli" };
+}

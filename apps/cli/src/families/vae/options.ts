@@ -40,7 +40,10 @@ export const vaeOptions: readonly Option[] = [
   new Option("--min-std <number>", "least standard deviation of a number, in those of its column").argParser(
     positiveNumber,
   ),
-  new Option("--hidden-size <n>", "width of the recurrent cells").argParser(wholeNumber(1)),
+  new Option("--mixtures <n>", "Gaussians that are mixed for each number").argParser(wholeNumber(1)),
+  new Option("--hidden-size <n>", "width of the recurrent cells, or of the convolutions of a vq").argParser(
+    wholeNumber(1),
+  ),
   new Option("--embedding-dim <n>", "width of the characters' embedding").argParser(wholeNumber(1)),
   new Option("--word-dropout <share>", "share of the characters that the writer does not see").argParser(share),
   new Option("--image-size <n>", "height and width that images of your own are brought to").argParser(wholeNumber(4)),

@@ -10,6 +10,7 @@ import {
   tableVaeLogLikelihood,
 } from "@genai/vae";
 import { loadTable, loadTableToJudge } from "../../data/table-data.ts";
+import { UsageError } from "../../exit-code.ts";
 import type { AnomalyRequest, AnomalyScores } from "../family.ts";
 import { fitTablePca, numberRows } from "./table-cells.ts";
 
@@ -17,7 +18,10 @@ const draws = 50;
 
 /** Scores rows by -log p(known cells). */
 export async function scoreTable(request: AnomalyRequest): Promise<AnomalyScores> {
-  const { run, engine, rng, data, signal } = request;
+  const { run, engine, rng, data, score: scoreName, signal } = request;
+  if (scoreName !== undefined && scoreName !== "bound") {
+    throw new UsageError(`--score ${scoreName} is no score of this model; there is bound`);
+  }
   const { config, params } = { config: run.config.model, params: run.params } as TableVae;
   const { columns } = config;
   const { train, test } = await loadTable(run.config.settings.data, request);

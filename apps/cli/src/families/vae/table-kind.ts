@@ -2,22 +2,24 @@ import { adam, gradientStep, type LossScalars, linearWarmup, type Rng, treeDispo
 import { batches, type TableSet } from "@genai/datasets";
 import {
   createTableVae,
+  dequantizeRows,
   describeTableColumns,
   fitGaussianMixture,
   gaussianMixtureLogLikelihood,
   type MixtureRows,
   sampleTableVae,
   scoreAll,
-  type TableColumn,
   type TableColumnData,
   type TableRows,
   type TableVae,
   tableBatchRows,
   tableColumnData,
   tableFromCells,
+  tableResolutions,
   tableRows,
   tableVaeLogLikelihood,
   tableVaeLoss,
+  tableVaePresets,
 } from "@genai/vae";
 import type * as tf from "@tensorflow/tfjs";
 import { inEnglish } from "../../data/data-names.ts";
@@ -37,10 +39,13 @@ interface TableOptions {
   readonly betaWarmup: number;
   readonly hide: number;
   readonly minStd: number;
+  readonly mixtures: number;
   readonly nllSamples: number;
 }
 
 type Params = TableVae["params"];
+
+const { diamonds } = tableVaePresets;
 
 export const tableKind: ModelKind = {
   name: "table",
@@ -49,15 +54,13 @@ export const tableKind: ModelKind = {
   defaults: {
     data: "diamonds",
     steps: 4000,
-    batchSize: 256,
-    learningRate: 2e-3,
+    batchSize: 512,
+    learningRate: diamonds.learningRate,
     options: {
-      latentDim: 8,
-      hiddenDims: [256, 256],
+      ...diamonds.model,
       beta: 1,
-      betaWarmup: 400,
+      betaWarmup: 0,
       hide: 0,
-      minStd: 0.02,
       nllSamples: 200,
     } satisfies TableOptions,
   },
@@ -70,16 +73,21 @@ export const tableKind: ModelKind = {
 async function createJob(request: JobRequest): Promise<TrainingJob> {
   const { settings, rng } = request;
   const options = settings.options as unknown as TableOptions;
-  const { latentDim, hiddenDims, beta, betaWarmup, hide, minStd } = options;
+  const { latentDim, hiddenDims, beta, betaWarmup, hide, minStd, mixtures } = options;
   const { train, test, summary } = await loadTable(settings.data, request);
-  const columns = describeTableColumns(tableColumnData(train));
-  const vae = createTableVae({ columns, hiddenDims, latentDim, minStd }, rng.fork("params"));
+  const data = tableColumnData(train);
+  const columns = describeTableColumns(data);
+  const resolutions = tableResolutions(data);
+  const vae = createTableVae({ columns, hiddenDims, latentDim, minStd, mixtures }, rng.fork("params"));
   const { config } = vae;
   type Batch = { numeric: tf.Tensor2D; categorical: tf.Tensor2D; mask: tf.Tensor2D };
   const { init, step } = gradientStep(
-    adam({ learningRate: settings.learningRate }),
-    (params: Params, batch: Batch, noise: Rng, scalars: LossScalars<"beta">) =>
-      tableVaeLoss({ config, params }, tableBatchRows(columns, batch), noise, { ...scalars, hide }),
+    adam({ learningRate: settings.learningRate, maxGradNorm: diamonds.maxGradNorm }),
+    (params: Params, batch: Batch, noise: Rng, scalars: LossScalars<"beta">) => {
+      // Rounded numbers pile up, where densities would grow without bound.
+      const rows = dequantizeRows(columns, tableBatchRows(columns, batch), resolutions, noise);
+      return tableVaeLoss({ config, params }, rows, noise, { ...scalars, hide });
+    },
   );
 
   return {
@@ -101,14 +109,14 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
       { title: "KL divergence", caption: "Nats per row that the code carries.", metrics: ["kl"] },
     ],
     finish: (trained, noise) =>
-      assess({ config, params: trained.params as Params }, { train, test }, options, noise, request),
+      assess({ config, params: trained.params as Params }, { train, test, resolutions }, options, noise, request),
     dispose: () => {},
   };
 }
 
 async function assess(
   vae: TableVae,
-  { train, test }: { readonly train: TableSet; readonly test: TableSet },
+  { train, test, resolutions }: { readonly train: TableSet; readonly test: TableSet; readonly resolutions: number[] },
   { nllSamples }: TableOptions,
   rng: Rng,
   { engine, signal }: JobRequest,
@@ -116,7 +124,13 @@ async function assess(
   const { config } = vae;
   const { columns } = config;
   const samples = Math.max(1, nllSamples);
-  const rows = tableRows(columns, tableColumnData(test));
+  const spread = (table: TableSet, noise: Rng) => {
+    const rounded = tableRows(columns, tableColumnData(table));
+    const rows = dequantizeRows(columns, rounded, resolutions, noise);
+    treeDispose(rounded);
+    return rows;
+  };
+  const rows = spread(test, rng.fork("test"));
   const logLikelihoods = await scoreAll(
     engine,
     vae.params,
@@ -125,9 +139,10 @@ async function assess(
     rows,
     { rng: rng.fork("nll"), batchSize: Math.max(1, Math.floor(20_000 / samples)), signal },
   );
-  treeDispose(rows);
   const nll = -mean(logLikelihoods);
-  const mixture = mixtureNll(columns, train, test, rng.fork("mixture"));
+  const trainRows = spread(train, rng.fork("train"));
+  const mixture = await mixtureNll(config, trainRows, rows, rng.fork("mixture"));
+  treeDispose([rows, trainRows]);
   const drawn = await drawRows(vae, Math.min(500, Math.max(100, test.shape[0])), rng.fork("samples"));
   return {
     results: { testNll: nll, ...(mixture === undefined ? {} : { mixtureNll: mixture }) },
@@ -156,28 +171,34 @@ async function assess(
 const mean = (values: Float64Array) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** -log p(row) of the test rows under a mixture of Gaussians, or nothing where cells are missing or rows too few. */
-function mixtureNll(columns: readonly TableColumn[], train: TableSet, test: TableSet, rng: Rng): number | undefined {
+async function mixtureNll(
+  { columns, minStd }: TableVae["config"],
+  train: TableRows,
+  test: TableRows,
+  rng: Rng,
+): Promise<number | undefined> {
   const components = 10;
-  if (train.mask.includes(0) || test.mask.includes(0) || train.shape[0] < 100 * components) return undefined;
-  if (!columns.some(({ kind }) => kind === "numeric")) return undefined;
-  const rowsOf = (table: TableSet): MixtureRows => {
-    const data = tableColumnData(table);
-    const numeric = columns.flatMap((column, m) =>
-      column.kind === "numeric" ? [{ column, values: data[m]!.values }] : [],
-    );
+  if (train.cells.shape[0] < 100 * components || !columns.some(({ kind }) => kind === "numeric")) return undefined;
+  const rowsOf = async ({ cells, observed }: TableRows): Promise<MixtureRows | undefined> => {
+    const [values, known] = await Promise.all([cells.data(), observed.data()]);
+    if (known.includes(0)) return undefined;
+    const [count, width] = cells.shape;
+    const column = (m: number) => Float64Array.from({ length: count }, (_, row) => values[row * width + m]!);
+    const numeric = columns.flatMap((c, m) => (c.kind === "numeric" ? [column(m)] : []));
     return {
       dims: numeric.length,
-      numbers: Float64Array.from({ length: table.shape[0] * numeric.length }, (_, i) => {
-        const { column, values } = numeric[i % numeric.length]!;
-        return (values[Math.floor(i / numeric.length)]! - column.mean) / column.std;
+      numbers: Float64Array.from({ length: count * numeric.length }, (_, i) => {
+        return numeric[i % numeric.length]![Math.floor(i / numeric.length)]!;
       }),
-      categories: columns.flatMap((column, m) =>
-        column.kind === "categorical" ? [{ ids: data[m]!.values, count: column.categories.length }] : [],
+      categories: columns.flatMap((c, m) =>
+        c.kind === "categorical" ? [{ ids: column(m), count: c.categories.length }] : [],
       ),
     };
   };
-  const mixture = fitGaussianMixture(rowsOf(train), { components, rng });
-  return -mean(gaussianMixtureLogLikelihood(mixture, rowsOf(test)));
+  const [trained, tested] = [await rowsOf(train), await rowsOf(test)];
+  if (!trained || !tested) return undefined;
+  const mixture = fitGaussianMixture(trained, { components, rng, minStd });
+  return -mean(gaussianMixtureLogLikelihood(mixture, tested));
 }
 
 async function drawRows(vae: TableVae, count: number, rng: Rng): Promise<TableColumnData[]> {

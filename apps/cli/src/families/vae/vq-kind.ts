@@ -40,6 +40,7 @@ import { learningRateSchedule } from "./learning-rate.ts";
 import { meanMetrics } from "./mean-metrics.ts";
 
 interface VqOptions extends Pick<ImageOptions, "likelihood" | "binarize" | "imageSize"> {
+  readonly hiddenSize: number;
   readonly codes: number;
   readonly codeDim: number;
   readonly codebook: "ema" | "gradient";
@@ -56,6 +57,9 @@ const parts = ({ vae, prior }: Config, params: Params) => ({
   prior: { config: prior, params: params.prior } satisfies CodePrior,
 });
 
+/** Codes that are chosen less than this share of the average restart: in runs of minutes all are in use soon. */
+const restartBelow = 0.2;
+
 export const vqKind: ModelKind = {
   name: "vq",
   summary: "vector-quantised autoencoder with a transformer over its codes",
@@ -66,11 +70,12 @@ export const vqKind: ModelKind = {
     batchSize: 64,
     learningRate: 2e-3,
     options: {
-      codes: vqVaePresets.mnist.codes,
+      hiddenSize: 32,
+      codes: 64,
       codeDim: vqVaePresets.mnist.codeDim,
       codebook: vqVaePresets.mnist.codebook,
-      priorDim: 128,
-      priorLayers: 3,
+      priorDim: 64,
+      priorLayers: 2,
       likelihood: "auto",
       binarize: "auto",
       imageSize: 32,
@@ -88,10 +93,20 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
   const data = await loadImages(settings.data, { ...request, size: options.imageSize });
   const [, height, width, channels] = data.train.shape;
   const binarized = isBinarized(options as unknown as ImageOptions, channels);
-  const { codes, codeDim, codebook, priorDim, priorLayers } = options;
+  const { hiddenSize, codes, codeDim, codebook, priorDim, priorLayers } = options;
   const likelihood = likelihoodOf(options as unknown as ImageOptions, channels);
   const vae = createVqVae(
-    { ...vqVaePresets.mnist, imageSize: [height, width], channels, codes, codeDim, codebook, likelihood },
+    {
+      ...vqVaePresets.mnist,
+      imageSize: [height, width],
+      channels,
+      hiddenChannels: hiddenSize,
+      residualChannels: Math.ceil(hiddenSize / 2),
+      codes,
+      codeDim,
+      codebook,
+      likelihood,
+    },
     rng.fork("vae"),
   );
   const prior = createCodePrior(
@@ -115,7 +130,7 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
     }, old.params);
     const next = optimizer.update(grads, old.opt, old.params);
     const { weight } = next.params.vae.codebook;
-    const moved = updateVqCodebook(weight, old.codebook, { encoded, ids }, noise);
+    const moved = updateVqCodebook(weight, old.codebook, { encoded, ids }, noise, { restartBelow });
     const learned: Params = { ...next.params, vae: { ...next.params.vae, codebook: moved.codebook } };
     return { state: { params: learned, opt: next.state, codebook: moved.state }, metrics };
   }
