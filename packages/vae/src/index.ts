@@ -83,7 +83,15 @@ export {
   reconstructHierarchicalVae,
   sampleHierarchicalVae,
 } from "./hierarchical-vae.ts";
-export { assertSomeObserved, drawRound, type ImputeOptions, imputeMean, imputeMissing } from "./imputation.ts";
+export {
+  assertSomeObserved,
+  drawRound,
+  type ImputeByCodeOptions,
+  type ImputeOptions,
+  imputeByCode,
+  imputeMean,
+  imputeMissing,
+} from "./imputation.ts";
 export {
   estimateLogLikelihood,
   iwaeLoss,

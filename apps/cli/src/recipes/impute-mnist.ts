@@ -19,6 +19,7 @@ export const imputeMnist: Recipe = {
       steps: full ? 20_000 : 1500,
       seconds,
       seed,
+      options: { latentDim: 32 },
     });
     const run = await startRun({
       family: vaeFamily,

@@ -41,7 +41,12 @@ export const tableVaeDiamonds = trainingRecipe({
   summary: "held-out likelihood of the diamonds, beside a mixture of Gaussians fitted by EM",
   duration: "about 4 minutes",
   family: vaeFamily,
-  settings: { kind: "table", data: "diamonds", steps: tableVaePresets.diamonds.steps, options: { nllSamples: 500 } },
+  settings: {
+    kind: "table",
+    data: "diamonds",
+    steps: tableVaePresets.diamonds.steps,
+    options: { hide: 0, nllSamples: 500 },
+  },
   full: { steps: 100_000 },
   obtained: ({ results }) => [
     { label: "held-out -log p(row)", value: results.testNll!, unit: "nats", digits: 3, atMost: results.mixtureNll! },

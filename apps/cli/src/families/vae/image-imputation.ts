@@ -1,6 +1,5 @@
-import type { Rng } from "@genai/core";
 import { type ImageSet, take } from "@genai/datasets";
-import { fitPca, imputeMissing, imputePca } from "@genai/vae";
+import { fitPca, imputeByCode, imputeMissing, imputePca } from "@genai/vae";
 import * as tf from "@tensorflow/tfjs";
 import { loadImages, loadImagesToJudge } from "../../data/image-data.ts";
 import { UsageError } from "../../exit-code.ts";
@@ -37,15 +36,15 @@ export async function imputeImages(architecture: ImageArchitecture, request: Imp
   const x = imageTensor(images);
   const observed = tf.tensor4d(known, images.shape as [number, number, number, number]);
   const labels = architecture.usesLabels ? { labels: labelTensor(images) } : {};
-  const filled = await imputeMissing(
-    engine,
-    { params: run.params, ...labels },
-    (p: { params: unknown; labels?: tf.Tensor1D }, now: tf.Tensor, noise: Rng) =>
-      architecture.open({ config, params: p.params }, p.labels).fill(now, noise),
-    x,
-    observed,
-    { rng: rng.fork("fill"), signal },
-  );
+  type Trained = { params: unknown; labels?: tf.Tensor1D };
+  const open = (p: Trained) => architecture.open({ config, params: p.params }, p.labels);
+  const trained: Trained = { params: run.params, ...labels };
+  const filled = open(trained).functions
+    ? await imputeByCode(engine, trained, (p) => open(p).functions!, x, observed, { signal })
+    : await imputeMissing(engine, trained, (p, now, noise) => open(p).fill(now, noise), x, observed, {
+        rng: rng.fork("fill"),
+        signal,
+      });
   const values = (await filled.data()) as Float32Array;
   tf.dispose([x, observed, filled, labels]);
 
@@ -85,7 +84,7 @@ function errorsOf(train: ImageSet, truth: Float32Array, filled: Float32Array, kn
   const errors = { model: rmse((i) => filled[i]!), mean: rmse((i) => mean[i % dims]!) };
   // Principal components of more pixels than that take minutes.
   if (dims > 1024) return errors;
-  const components = Math.min(40, dims - 1, reference.length / dims - 2);
+  const components = Math.min(100, dims - 1, reference.length / dims - 2);
   const byPca = imputePca(fitPca(reference, { dims, components }), truth, known);
   return { ...errors, pca: rmse((i) => byPca[i]!) };
 }

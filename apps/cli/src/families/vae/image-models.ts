@@ -78,10 +78,12 @@ export interface ImageModel {
   loss(x: tf.Tensor4D, noise: Rng, settings: LossSettings): Record<string, tf.Scalar> & { loss: tf.Scalar };
   readonly codec: LatentCodec;
   reconstruct(x: tf.Tensor4D): tf.Tensor;
-  /** One round of filling in what is missing. */
+  /** One round of filling in what is missing, for models without `functions`. */
   fill(x: tf.Tensor, noise: Rng): tf.Tensor;
   /** Mean images of codes from the prior; plain autoencoders have none. */
   readonly sample?: (count: number, rng: Rng) => tf.Tensor;
+  /** The model as functions, if it has one layer of Gaussian codes. */
+  readonly functions?: VaeFunctions;
   /** Importance weights, from which come bounds and estimates of log p(x). */
   readonly weights?: ImportanceWeighted;
 }
@@ -138,6 +140,7 @@ function ofFunctions(vae: VaeFunctions): ImageModel {
     reconstruct: (x) => reconstruct(codec, x),
     fill: (x, noise) => drawRound(vae, x, noise),
     sample: (count, rng) => sampleVae(vae, { count, rng }),
+    functions: vae,
     weights: vae,
   };
 }

@@ -60,7 +60,7 @@ export const tableKind: ModelKind = {
       ...diamonds.model,
       beta: 1,
       betaWarmup: 0,
-      hide: 0,
+      hide: 0.2,
       nllSamples: 200,
     } satisfies TableOptions,
   },
