@@ -137,22 +137,25 @@ export async function imputeByCode<P>(
   });
   const known = tf.tidy(() => tf.where(observed.greater(0), x, tf.zerosLike(x)));
   const first = tf.tidy(() => tf.where(observed.greater(0), x, start ?? startOf(x, observed)));
-  const held: { state?: CodeState } = {};
   try {
     const code = { z: await encode(params, first) };
-    held.state = { code, opt: optimizer.init(code) };
-    for (let i = 0; i < iterations; i++) {
-      throwIfAborted("imputeByCode", signal);
-      const next = await improve(params, held.state, known, observed);
-      treeDispose(held.state);
-      held.state = next;
+    let state: CodeState = { code, opt: optimizer.init(code) };
+    try {
+      for (let i = 0; i < iterations; i++) {
+        throwIfAborted("imputeByCode", signal);
+        const next: CodeState = await improve(params, state, known, observed);
+        treeDispose(state);
+        state = next;
+      }
+      const filling = await decode(params, state.code.z);
+      const filled = tf.tidy(() => tf.where(observed.greater(0), x, filling));
+      filling.dispose();
+      return filled;
+    } finally {
+      treeDispose(state);
     }
-    const filling = await decode(params, held.state.code.z);
-    const filled = tf.tidy(() => tf.where(observed.greater(0), x, filling));
-    filling.dispose();
-    return filled;
   } finally {
-    treeDispose([held, known, first]);
+    treeDispose([known, first]);
     for (const compiled of [encode, improve, decode]) compiled.dispose();
   }
 }
