@@ -1,5 +1,6 @@
 // Writes every ```ts block of the READMEs to a file of its own in docs/.examples (git-ignored), so that the type checker
-// and docs/readme.test.ts see exactly what a reader copies. Blocks marked ```ts no-run are type-checked only.
+// and docs/readme.test.ts see exactly what a reader copies. Blocks marked ```ts no-run are type-checked only, and those marked
+// ```ts with-data run where GENAI_DATA_DIR holds the real data sets.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,7 +21,9 @@ export function writeReadmeExamples() {
       const line = text.slice(0, match.index).split("\n").length;
       const stem = readme === "README.md" ? "root" : basename(dirname(readme));
       const file = join(folder, `${stem}-${line}.ts`);
-      examples.push({ title: `${readme}:${line}`, file, run: match[1].trim() !== "no-run", code: match[2] });
+      const mark = match[1].trim();
+      const run = mark === "with-data" ? Boolean(process.env.GENAI_DATA_DIR) : mark !== "no-run";
+      examples.push({ title: `${readme}:${line}`, file, run, code: match[2] });
     }
   }
   mkdirSync(folder, { recursive: true });

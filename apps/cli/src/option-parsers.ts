@@ -32,3 +32,10 @@ export function wholeNumbers(text: string): number[] {
 export function collected(text: string, before: readonly string[] = []): string[] {
   return [...before, text];
 }
+
+/** Parses a number from 0 up to, but not including, 1. */
+export function share(text: string): number {
+  const n = Number(text);
+  if (text.trim() !== "" && n >= 0 && n < 1) return n;
+  throw new InvalidArgumentError("Expected a number of at least 0 and below 1.");
+}

@@ -13,6 +13,8 @@ const commands = [
   ["train"],
   ["train", "vae"],
   ["sample"],
+  ["anomaly"],
+  ["impute"],
   ["reproduce"],
   ["tokenizer"],
   ["tokenizer", "train"],
@@ -43,7 +45,7 @@ describe("genai", () => {
     [
       "an unknown data set",
       ["train", "vae", "--data", "minst"],
-      /'minst' is invalid\. Allowed choices are .*mnist.*drawn-digits/,
+      /--data minst is neither a path nor an image set; expected a folder .*mnist.*drawn-digits/,
     ],
     [
       "a number that is none",
@@ -92,7 +94,7 @@ describe("genai", () => {
     expect(engines).toMatchObject({ "onnx:cpu": true, "tfjs:wasm": true, "tfjs:cpu": true });
     for (const engine of report.engines) expect(engine.detail).toMatch(/\S/);
     const data = Object.fromEntries(report.data.map((d: { name: string; state: string }) => [d.name, d.state]));
-    expect(data).toMatchObject({ mnist: "download", "drawn-digits": "drawn" });
+    expect(data).toMatchObject({ mnist: "download", "noto-emoji": "missing", "drawn-digits": "drawn" });
     expect(report.versions["@tensorflow/tfjs"]).toMatch(/^4\./);
   });
 

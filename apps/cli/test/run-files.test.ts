@@ -69,6 +69,7 @@ describe("renderReport", () => {
       figures: [{ label: evil, value: evil, note: evil }],
       metrics: [{ step: 1, seconds: 1, [evil]: 2 }],
       charts: [{ title: evil, caption: evil, metrics: [evil] }],
+      plots: [],
       pictures: [{ title: evil, caption: evil, png: new Uint8Array([1]) }],
       details: [[evil, evil]],
     });
@@ -84,6 +85,7 @@ describe("renderReport", () => {
       figures: [],
       metrics,
       charts,
+      plots: [],
       pictures: [],
       details: [],
     });

@@ -55,6 +55,7 @@ describe("genai train", () => {
       "report.html",
       "result.json",
       "samples.png",
+      "traversal.png",
     ]);
     expect(readJson("run", "config.json")).toMatchObject({
       format: "genai-run-1",
@@ -69,11 +70,13 @@ describe("genai train", () => {
       const { width, height, channels } = decode(read("run", `${name}.png`));
       expect([name, width, height, channels]).toEqual([name, 12 * 86 + 2, 6 * 86 + 2, 1]);
     }
+    // A row for each of the four dimensions.
+    expect(decode(read("run", "traversal.png")).height).toBe(4 * 86 + 2);
   });
 
   it("writes a report that needs nothing else", () => {
     const html = read("run", "report.html").toString();
-    expect(html.match(/<img [^>]*src="data:image\/png;base64,/g)).toHaveLength(3);
+    expect(html.match(/<img [^>]*src="data:image\/png;base64,/g)).toHaveLength(4);
     expect(html).not.toMatch(/(src|href)="(?!data:)/);
     expect(html).not.toMatch(/@import|url\(/);
     expect(html).toContain("uPlot");
@@ -222,9 +225,11 @@ describe.skipIf(!process.env.GENAI_DATA_DIR)("genai reproduce", () => {
     const args = ["reproduce", "vae-mnist", "--seconds", "1", "--out", "missed", "--json"];
     const { code, stdout } = await cli.run(args, { env });
     const report = JSON.parse(stdout);
-    expect(report).toMatchObject({ recipe: "vae-mnist", reached: false, target: { atMost: 100, unit: "nats" } });
-    expect(report.obtained).toBeGreaterThan(100);
-    expect(report.obtained).toBe(-report.run.results.testElbo);
+    expect(report).toMatchObject({ recipe: "vae-mnist", reached: false });
+    const [elbo] = report.obtained;
+    expect(elbo).toMatchObject({ label: "test -ELBO", unit: "nats", atMost: 100 });
+    expect(elbo.value).toBeGreaterThan(100);
+    expect(elbo.value).toBe(-report.runs[0].results.testElbo);
     for (const { what, value, source } of report.published) expect([what, value, source].every(Boolean)).toBe(true);
     expect(code).toBe(1);
   });

@@ -210,6 +210,7 @@ export { type SgdOptions, type SgdState, sgd } from "./optim/sgd.ts";
 export { type Draw, philox4x32, Rng, type RngState } from "./rng.ts";
 export type { BatchStream } from "./train/batch-stream.ts";
 export { type FitOptions, type FitProgress, type FitResult, fit, type StepResult } from "./train/fit.ts";
+export { type GradientState, type GradientStep, gradientStep, type LossScalars } from "./train/gradient-step.ts";
 export { replaceState, type ScalarSchedules } from "./train/training-state.ts";
 export { type ValueAndGrad, type ValueAndGradOptions, valueAndGrad } from "./train/value-and-grad.ts";
 export {

@@ -1,21 +1,8 @@
 import { type BatchStream, Rng, type RngState } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { type ArraySet, type Column, type ColumnView, columnsOf } from "./dataset.ts";
-
-/** The tensors of one batch: one for every typed array of the set. B examples along the first axis. */
-export type BatchOf<D> = {
-  [K in keyof D as D[K] extends Column ? K : never]: K extends "images"
-    ? tf.Tensor4D
-    : K extends "videos"
-      ? tf.Tensor5D
-      : K extends "points" | "numeric" | "categorical" | "mask"
-        ? tf.Tensor2D
-        : K extends "rolls"
-          ? tf.Tensor3D
-          : K extends "labels"
-            ? tf.Tensor1D
-            : tf.Tensor;
-};
+import { checkWhole } from "./check-options.ts";
+import type { ArraySet } from "./dataset.ts";
+import { type BatchOf, ExampleReader, type HostBatch, type PixelRange } from "./example-tensors.ts";
 
 export interface BatchesOptions<B, T = B> {
   readonly batchSize: number;
@@ -28,7 +15,7 @@ export interface BatchesOptions<B, T = B> {
   /** How often the set is gone through. Default Infinity. */
   readonly epochs?: number;
   /** What the bytes 0 and 255 of `images` and `videos` become. Default [-1, 1]; Bernoulli likelihoods want [0, 1]. */
-  readonly range?: readonly [low: number, high: number];
+  readonly range?: PixelRange;
   /** How many batches are prepared in host memory ahead, while the caller computes. Default 1; 0 prepares none. */
   readonly prefetch?: number;
   /** Changes every batch, in tfjs ops, inside a tidy. Its Rng depends on the epoch and position only. */
@@ -46,20 +33,15 @@ interface Cursor {
   readonly rng: RngState | null;
 }
 
-interface HostBatch {
-  readonly size: number;
-  readonly arrays: readonly Column[];
-}
-
 /**
  * A stream of batches of a set's examples, as tensors that belong to the caller.
  *
  * Bytes named `images` become float32 NHWC [B, height, width, channels] scaled to `range`, `videos` likewise; `mask` and
  * `rolls` become float32 zeros and ones; other bytes and Int32Arrays become int32, Float32Arrays float32, each [B, ...].
  * Tables come as `numeric` float32 [B, N], `categorical` int32 [B, C] and `mask` float32 [B, N + C]; a missing cell is 0
- * there and in the mask, because a NaN would outlive multiplication by the mask and -1 is no row to gather. The order is a function of (rng, epoch), so that a saved `state()`
- * restored into an equal stream goes on bit-identically. Only host memory is prepared ahead: a stream that is dropped,
- * or stopped by `return()`, holds no tensors.
+ * there and in the mask, because a NaN would outlive multiplication by the mask and -1 is no row to gather. The order is
+ * a function of (rng, epoch), so that a saved `state()` restored into an equal stream goes on bit-identically. Only host
+ * memory is prepared ahead: a stream that is dropped, or stopped by `return()`, holds no tensors.
  *
  * @throws if sizes do not fit: batchSize below 1, or no full batch while dropLast is on.
  */
@@ -76,12 +58,10 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
   readonly count: number;
   readonly batchSize: number;
   readonly batchesPerEpoch: number;
-  readonly #columns: readonly ColumnView[];
+  readonly #reader: ExampleReader;
   readonly #options: BatchesOptions<unknown, T>;
   readonly #epochs: number;
   readonly #shuffle: boolean;
-  readonly #pixel: Float32Array;
-  readonly #isTable: boolean;
   #rng: RngState | null;
   #epoch = 0;
   #position = 0;
@@ -99,12 +79,11 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
       epochs = Number.POSITIVE_INFINITY,
       prefetch = 1,
     } = options;
-    const { count, columns } = columnsOf("batches", set);
-    if (!Number.isInteger(batchSize) || batchSize < 1) {
-      throw new Error(`batches: batchSize (${batchSize}) must be a whole number of at least 1`);
-    }
+    const reader = new ExampleReader("batches", set, options.range);
+    const { count } = reader;
+    checkWhole("batches", { batchSize }, 1);
+    checkWhole("batches", { prefetch });
     if (shuffle && rng === undefined) throw new Error("batches: rng (undefined) must be an Rng when shuffling");
-    if (count === 0) throw new Error("batches: the set has 0 examples; expected at least 1");
     if (dropLast && count < batchSize) {
       throw new Error(
         `batches: batchSize (${batchSize}) must be at most the number of examples (${count}) when dropLast is on`,
@@ -113,22 +92,13 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
     if (epochs !== Number.POSITIVE_INFINITY && (!Number.isInteger(epochs) || epochs < 0)) {
       throw new Error(`batches: epochs (${epochs}) must be a whole number or Infinity`);
     }
-    if (!Number.isInteger(prefetch) || prefetch < 0) {
-      throw new Error(`batches: prefetch (${prefetch}) must be a whole number`);
-    }
-    const [low, high] = options.range ?? [-1, 1];
-    if (!Number.isFinite(low) || !Number.isFinite(high) || low >= high) {
-      throw new Error(`batches: range [${low}, ${high}] must be two finite numbers, the lower one first`);
-    }
     this.count = count;
     this.batchSize = batchSize;
     this.batchesPerEpoch = dropLast ? Math.floor(count / batchSize) : Math.ceil(count / batchSize);
-    this.#columns = columns;
-    this.#isTable = columns.some(({ key }) => key === "mask");
+    this.#reader = reader;
     this.#options = options;
     this.#epochs = epochs;
     this.#shuffle = shuffle;
-    this.#pixel = Float32Array.from({ length: 256 }, (_, byte) => low + ((high - low) * byte) / 255);
     this.#rng = rng === undefined ? null : rng.fork("batches").state();
   }
 
@@ -244,60 +214,16 @@ export class EpochStream<T> implements BatchStream<T>, AsyncIterableIterator<T, 
     const epoch = Math.floor(serial / this.batchesPerEpoch);
     const start = (serial % this.batchesPerEpoch) * this.batchSize;
     const size = Math.min(this.batchSize, this.count - start);
-    const rows =
-      this.#indices(epoch)?.subarray(start, start + size) ?? Int32Array.from({ length: size }, (_, b) => start + b);
-    const arrays = this.#columns.map(({ key, data, stride }) => {
-      if (key === "images" || key === "videos") {
-        if (data instanceof Uint8Array) return gatherPixels(data, rows, stride, this.#pixel);
-      }
-      const floats = data instanceof Float32Array || key === "mask" || key === "rolls";
-      const out = gather(data, rows, stride, new (floats ? Float32Array : Int32Array)(size * stride));
-      if (this.#isTable && key === "numeric") replace(out, Number.isNaN);
-      if (this.#isTable && key === "categorical") replace(out, isNegative);
-      return out;
-    });
-    return { size, arrays };
+    return this.#reader.gather(start, size, this.#indices(epoch));
   }
 
-  #deliver({ size, arrays }: HostBatch): T {
+  #deliver(host: HostBatch): T {
     return tf.tidy(() => {
-      const batch: Record<string, tf.Tensor> = {};
-      for (const [i, { key, exampleShape }] of this.#columns.entries()) {
-        const data = arrays[i]!;
-        batch[key] = tf.tensor(data, [size, ...exampleShape], data instanceof Float32Array ? "float32" : "int32");
-      }
+      const batch = this.#reader.tensors(host);
       const { transform } = this.#options;
       if (transform === undefined) return batch;
       const seed = this.#rng === null ? new Rng(0) : Rng.fromState(this.#rng).fork("transform");
       return transform(batch, seed.fork(this.#serial())) as tf.TensorContainer;
     }) as T;
   }
-}
-
-const isNegative = (value: number) => value < 0;
-
-/** Puts 0 where a cell is missing. */
-function replace(values: Column, missing: (value: number) => boolean): void {
-  for (let i = 0; i < values.length; i++) if (missing(values[i]!)) values[i] = 0;
-}
-
-function gather<C extends Column>(data: Column, rows: Int32Array, stride: number, out: C): C {
-  for (let b = 0; b < rows.length; b++) {
-    const from = rows[b]! * stride;
-    if (stride === 1) out[b] = data[from]!;
-    else out.set(data.subarray(from, from + stride), b * stride);
-  }
-  return out;
-}
-
-/** A loop of its own, over views: it runs over every byte of the set in every epoch. */
-function gatherPixels(data: Column, rows: Int32Array, stride: number, pixel: Float32Array): Float32Array {
-  const out = new Float32Array(rows.length * stride);
-  for (let b = 0; b < rows.length; b++) {
-    const from = rows[b]! * stride;
-    const source = data.subarray(from, from + stride);
-    const target = out.subarray(b * stride, (b + 1) * stride);
-    for (let i = 0; i < source.length; i++) target[i] = pixel[source[i]!]!;
-  }
-  return out;
 }

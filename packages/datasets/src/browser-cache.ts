@@ -1,7 +1,6 @@
 import type { CacheSlot } from "./cache.ts";
-import { DataUnavailableError } from "./data-errors.ts";
-import { type DataFile, isDamage } from "./data-file.ts";
-import { addresses, request, TransferError, transferBound, withRetries } from "./transfer.ts";
+import type { DataFile } from "./data-file.ts";
+import { fromFirstAddress, request, transferBound, withRetries } from "./transfer.ts";
 
 /** A file's place in the browser's Cache API. Without one (a page not served securely) nothing is kept. */
 export async function browserCacheSlot(file: DataFile): Promise<CacheSlot> {
@@ -17,32 +16,23 @@ export async function browserCacheSlot(file: DataFile): Promise<CacheSlot> {
       await cache?.delete(key);
     },
     async download(verify, options) {
-      const failures: string[] = [];
-      let last: unknown;
-      for (const url of addresses(file.path, file.urls, options.mirrors)) {
-        try {
-          const raw = await withRetries(options, async () => {
-            const response = await request(url, undefined, transferBound(file.bytes), options);
-            const parts: Uint8Array[] = [];
-            let received = 0;
-            for await (const chunk of response.chunks) {
-              parts.push(chunk);
-              received += chunk.length;
-              options.onProgress?.({ file: file.path, url, received, total: response.total });
-            }
-            return new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer());
-          });
-          const bytes = await verify(raw, url);
-          // A full or forbidden cache costs a download next time, not the data.
-          await cache?.put(key, new Response(raw)).catch(() => {});
-          return { bytes, from: "download" };
-        } catch (error) {
-          if (!(error instanceof TransferError) && !isDamage(error)) throw error;
-          failures.push(error instanceof TransferError ? `${url}: ${error.message}` : error.message);
-          last = error;
-        }
-      }
-      throw new DataUnavailableError(failures.join("; ") || "no address is known", { cause: last });
+      return fromFirstAddress(file, options, async (url) => {
+        const raw = await withRetries(options, async () => {
+          const response = await request(url, undefined, transferBound(file.bytes), options);
+          const parts: Uint8Array[] = [];
+          let received = 0;
+          for await (const chunk of response.chunks) {
+            parts.push(chunk);
+            received += chunk.length;
+            options.onProgress?.({ file: file.path, url, received, total: response.total });
+          }
+          return new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer());
+        });
+        const bytes = await verify(raw, url);
+        // A full or forbidden cache costs a download next time, not the data.
+        await cache?.put(key, new Response(raw)).catch(() => {});
+        return { bytes, from: "download" };
+      });
     },
   };
 }

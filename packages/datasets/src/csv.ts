@@ -1,7 +1,7 @@
 import { FormatError } from "@genai/core";
 import type { TableColumn, TableSet } from "./dataset.ts";
 import { decodeUtf8 } from "./text-files.ts";
-import { nameOfUserFile, readUserFile, type UserFile } from "./user-file.ts";
+import { checkUserFiles, nameOfUserFile, readUserFile, type UserFile } from "./user-file.ts";
 
 /** What a column holds. `categories` fixes their order and refuses others; "skip" leaves the column out. */
 export type ColumnType =
@@ -42,6 +42,7 @@ export interface LoadCsvOptions extends ReadCsvOptions {
  * @throws as `readCsv`, an Error naming the file if it cannot be read, AbortError.
  */
 export async function loadCsv(file: UserFile, { signal, ...options }: LoadCsvOptions = {}): Promise<TableSet> {
+  checkUserFiles("loadCsv", file);
   const name = options.name ?? nameOfUserFile(file);
   const text = decodeUtf8("loadCsv", await readUserFile("loadCsv", file, signal), name);
   return readCsv(text, { ...options, name });
@@ -59,6 +60,7 @@ export async function readCsv(text: string, options: ReadCsvOptions = {}): Promi
   const fail: Fail = (what) => {
     throw new FormatError(`readCsv: ${name}${what}`);
   };
+  if (typeof text !== "string") fail(` is no text (${typeof text}); expected a string`);
   const { names, rows, lines } = await parse(text, options, fail);
   const types = options.columns ?? {};
   for (const typed of Object.keys(types)) {
@@ -104,7 +106,7 @@ const quoted = (names: readonly string[]) =>
 async function parse(text: string, options: ReadCsvOptions, fail: Fail) {
   const { header = true, delimiter = "" } = options;
   const { default: Papa } = await import("papaparse");
-  const { data, errors } = Papa.parse<string[]>(text.replace(/^\uFEFF/, ""), {
+  const { data, errors, meta } = Papa.parse<string[]>(text.replace(/^\uFEFF/, ""), {
     delimiter,
     delimitersToGuess: [",", ";", "\t", "|"],
   });
@@ -129,11 +131,13 @@ async function parse(text: string, options: ReadCsvOptions, fail: Fail) {
   if (nameless >= 0) fail(`: column ${nameless + 1} has no name`);
   const body = header === true ? kept.slice(1) : kept;
   if (body.length === 0) fail(": no rows below the names of the columns");
-  for (const i of body) {
-    const cells = data[i]!.length;
-    if (cells !== names.length) {
-      fail(`, line ${starts[i]}: ${cells} cells; expected ${names.length}, one for each of ${quoted(names)}`);
-    }
+  const ragged = body.filter((i) => data[i]!.length !== names.length);
+  const worst = ragged[0];
+  if (worst !== undefined) {
+    // A wrong guess of the delimiter looks like ragged rows.
+    const cells = `${data[worst]!.length} cells${delimiter === "" ? ` at ${JSON.stringify(meta.delimiter)}` : ""}`;
+    const all = ragged.length > 1 ? `; ${ragged.length} of ${body.length} rows are ragged` : "";
+    fail(`, line ${starts[worst]}: ${cells}; expected ${names.length}, one for each of ${quoted(names)}${all}`);
   }
   return { names, rows: body.map((i) => data[i]!), lines: body.map((i) => starts[i]!) };
 }

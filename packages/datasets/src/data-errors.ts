@@ -1,3 +1,5 @@
+import { FormatError } from "@genai/core";
+
 /** Thrown when a data set cannot be had here: not on disk, and not downloadable. The message says what was tried. */
 export class DataUnavailableError extends Error {
   override name = "DataUnavailableError";
@@ -17,3 +19,7 @@ export class ChecksumError extends Error {
     this.expected = expected;
   }
 }
+
+/** Whether the error says that bytes are not what they should be. */
+export const isDamage = (error: unknown): error is ChecksumError | FormatError =>
+  error instanceof ChecksumError || error instanceof FormatError;

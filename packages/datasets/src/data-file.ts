@@ -1,8 +1,8 @@
-import { FormatError, throwIfAborted } from "@genai/core";
+import { throwIfAborted } from "@genai/core";
 import { openCache } from "./cache.ts";
-import { ChecksumError, DataUnavailableError } from "./data-errors.ts";
+import { ChecksumError, DataUnavailableError, isDamage } from "./data-errors.ts";
 import { gunzip } from "./gunzip.ts";
-import { environment, isNode, sha256Hex } from "./platform.ts";
+import { environment, isNode, sha256Hex, sha256OfParts, whyUnreadable } from "./platform.ts";
 
 /** A file of a data set: where it is found and what it must hold. */
 export interface DataFile {
@@ -73,7 +73,7 @@ export async function resolveFile(file: DataFile, options: ResolveOptions = {}):
 
   const dataDir = isNode() ? (options.dataDir ?? environment("GENAI_DATA_DIR")) : undefined;
   if (dataDir !== undefined) {
-    const found = await readIfThere(dataDir, file.path);
+    const found = await readIfThere(caller, dataDir, file.path);
     if (found !== undefined) return { bytes: await verify(found.bytes, found.path), from: "dataDir" };
   }
 
@@ -103,13 +103,16 @@ export async function resolveFile(file: DataFile, options: ResolveOptions = {}):
   }
 }
 
-/** Whether the error says that bytes are not what they should be. */
-export const isDamage = (error: unknown): error is ChecksumError | FormatError =>
-  error instanceof ChecksumError || error instanceof FormatError;
-
 async function verifiedContent(caller: string, file: DataFile, raw: Uint8Array, name: string): Promise<Uint8Array> {
-  const content = file.path.endsWith(".gz") ? await gunzip(raw, { maxBytes: file.bytes, name }) : raw;
-  const got = await sha256Hex(file.sha256Of === "file" ? raw : content);
+  let content = raw;
+  let got: string | undefined;
+  if (file.path.endsWith(".gz")) {
+    // The content's hash grows with it, beside the decompression.
+    const hash = file.sha256Of === "file" ? undefined : await sha256OfParts();
+    content = await gunzip(raw, { maxBytes: file.bytes, name, onPart: hash?.update });
+    got = hash?.hex();
+  }
+  got ??= await sha256Hex(file.sha256Of === "file" ? raw : content);
   if (got !== file.sha256) throw new ChecksumError(caller, name, got, file.sha256);
   return content;
 }
@@ -122,7 +125,11 @@ function checkPath(caller: string, path: string): void {
   }
 }
 
-async function readIfThere(dir: string, path: string): Promise<{ bytes: Uint8Array; path: string } | undefined> {
+async function readIfThere(
+  caller: string,
+  dir: string,
+  path: string,
+): Promise<{ bytes: Uint8Array; path: string } | undefined> {
   const { readFile } = await import("node:fs/promises");
   const { join } = await import("node:path");
   const full = join(dir, path);
@@ -131,6 +138,6 @@ async function readIfThere(dir: string, path: string): Promise<{ bytes: Uint8Arr
   } catch (error) {
     const { code } = error as { code?: string };
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw error;
+    throw new Error(`${caller}: ${full} cannot be read (${whyUnreadable(error)})`, { cause: error });
   }
 }

@@ -37,7 +37,7 @@ export async function decodeImage(
   try {
     return await (kind === "png" ? decodePng(bytes, maxPixels) : decodeJpeg(bytes, maxPixels));
   } catch (cause) {
-    const what = cause instanceof Error ? cause.message : String(cause);
+    const what = (cause instanceof Error ? cause.message : String(cause)).replace(/:? *$/, "");
     throw new FormatError(`decodeImage: ${name} is no whole ${kind.toUpperCase()} file (${what})`, { cause });
   }
 }

@@ -1,10 +1,10 @@
 import { AbortError } from "@genai/core";
 import type { CacheSlot, Verify } from "./cache.ts";
-import { DataUnavailableError } from "./data-errors.ts";
-import { type DataFile, isDamage, type ResolveOptions } from "./data-file.ts";
+import { DataUnavailableError, isDamage } from "./data-errors.ts";
+import type { DataFile, ResolveOptions } from "./data-file.ts";
 import { withFileLock } from "./file-lock.ts";
 import { environment } from "./platform.ts";
-import { addresses, request, TransferError, transferBound, withRetries } from "./transfer.ts";
+import { fromFirstAddress, request, TransferError, transferBound, withRetries } from "./transfer.ts";
 
 // Beside a cached file stand, while it is fetched: `.lock`, held by the process that fetches it, `.part`, what has
 // arrived, and `.part.json`, the address and version that the part is of. The part becomes the file by a rename.
@@ -57,8 +57,6 @@ export async function diskCacheSlot(file: DataFile, cacheDir: string | undefined
     read,
     remove: () => rm(path, { force: true }),
     async download(verify, options) {
-      const failures: string[] = [];
-      let last: unknown;
       try {
         await mkdir(dirname(path), { recursive: true });
         return await withFileLock(
@@ -70,16 +68,8 @@ export async function diskCacheSlot(file: DataFile, cacheDir: string | undefined
               const content = await verify(arrived, path).catch(() => undefined);
               if (content !== undefined) return { bytes: content, from: "cache" as const };
             }
-            for (const url of addresses(file.path, file.urls, options.mirrors)) {
-              try {
-                return { bytes: await fetchFrom(url, verify, options), from: "download" as const };
-              } catch (error) {
-                if (!(error instanceof TransferError) && !isDamage(error)) throw error;
-                failures.push(error instanceof TransferError ? `${url}: ${error.message}` : error.message);
-                last = error;
-              }
-            }
-            throw new DataUnavailableError(failures.join("; ") || "no address is known", { cause: last });
+            const bytes = await fromFirstAddress(file, options, (url) => fetchFrom(url, verify, options));
+            return { bytes, from: "download" as const };
           },
         );
       } catch (error) {

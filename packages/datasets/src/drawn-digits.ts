@@ -1,4 +1,5 @@
 import type { Rng } from "@genai/core";
+import { checkWhole } from "./check-options.ts";
 import type { ImageSet } from "./dataset.ts";
 import { digitOutlines, type Outline } from "./digit-outlines.ts";
 
@@ -20,10 +21,8 @@ const numbersPerImage = 160;
  * @returns images as bytes, shape [count, size, size, 1].
  */
 export function drawDigits({ count, rng, size = 28 }: DrawDigitsOptions): ImageSet {
-  if (!Number.isInteger(count) || count < 0) throw new Error(`drawDigits: count (${count}) must be a whole number`);
-  if (!Number.isInteger(size) || size < 8) {
-    throw new Error(`drawDigits: size (${size}) must be a whole number of at least 8`);
-  }
+  checkWhole("drawDigits", { count });
+  checkWhole("drawDigits", { size }, 8);
   const stream = rng.fork("drawDigits");
   const labels = Uint8Array.from(stream.draw({ kind: "permutation", size: count }), (i) => i % 10);
   const images = new Uint8Array(count * size * size);

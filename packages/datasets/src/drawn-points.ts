@@ -1,4 +1,5 @@
 import type { Rng } from "@genai/core";
+import { checkWhole } from "./check-options.ts";
 import type { PointSet } from "./dataset.ts";
 
 // The point sets that generative models are shown on, drawn from their formulas.
@@ -6,10 +7,6 @@ import type { PointSet } from "./dataset.ts";
 export interface DrawnPointsOptions {
   readonly count: number;
   readonly rng: Rng;
-}
-
-function checkCount(caller: string, count: number): void {
-  if (!Number.isInteger(count) || count < 0) throw new Error(`${caller}: count (${count}) must be a whole number`);
 }
 
 function checkSpread(caller: string, name: string, value: number): void {
@@ -39,7 +36,7 @@ function gaussiansAt(
   centres: readonly (readonly [number, number])[],
   { count, rng, std }: DrawnPointsOptions & { readonly std: number },
 ): PointSet {
-  checkCount(caller, count);
+  checkWhole(caller, { count });
   checkSpread(caller, "std", std);
   const stream = rng.fork(caller);
   const labels = balancedLabels(stream, count, centres.length);
@@ -124,7 +121,7 @@ export interface SwissRollOptions extends DrawnPointsOptions {
  * @returns points [count, 2], labels 0 to 2: the third of the roll, from its inner end.
  */
 export function swissRoll({ count, rng, noise = 0.5 }: SwissRollOptions): PointSet {
-  checkCount("swissRoll", count);
+  checkWhole("swissRoll", { count });
   checkSpread("swissRoll", "noise", noise);
   const stream = rng.fork("swissRoll");
   const along = stream.draw({ kind: "uniform", size: count, low: 0, high: 3 });
@@ -149,7 +146,7 @@ export interface CheckerboardOptions extends DrawnPointsOptions {
  * @returns points [count, 2], labels: the dark field, row by row.
  */
 export function checkerboard({ count, rng, fields = 4 }: CheckerboardOptions): PointSet {
-  checkCount("checkerboard", count);
+  checkWhole("checkerboard", { count });
   if (!Number.isInteger(fields) || fields < 2 || fields > 16 || fields % 2 !== 0) {
     throw new Error(`checkerboard: fields (${fields}) must be an even number from 2 to 16`);
   }
@@ -188,7 +185,7 @@ export interface PinwheelOptions extends DrawnPointsOptions {
  */
 export function pinwheel(options: PinwheelOptions): PointSet {
   const { count, rng, arms = 5, radialStd = 0.3, tangentialStd = 0.1, rate = 0.25 } = options;
-  checkCount("pinwheel", count);
+  checkWhole("pinwheel", { count });
   checkModes("pinwheel", "arms", arms, 256);
   for (const [name, value] of Object.entries({ radialStd, tangentialStd, rate })) checkSpread("pinwheel", name, value);
   const stream = rng.fork("pinwheel");

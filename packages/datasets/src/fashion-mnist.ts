@@ -1,8 +1,9 @@
 import { FormatError } from "@genai/core";
+import { checkChoice } from "./check-options.ts";
 import { type DataFile, type ResolveOptions, resolveFile } from "./data-file.ts";
 import type { ImageSet } from "./dataset.ts";
 import { decodeImage } from "./decode-image.ts";
-import { readIdx } from "./idx.ts";
+import { type IdxSplitOptions, loadIdxImages } from "./idx-images.ts";
 import { subset } from "./split.ts";
 
 // H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms",
@@ -80,10 +81,7 @@ const about = {
   ] as readonly string[],
 };
 
-export interface LoadFashionMnistOptions extends ResolveOptions {
-  /** The published splits: 60,000 images to train on, 10,000 to test on. */
-  readonly split: "train" | "test";
-}
+export type LoadFashionMnistOptions = IdxSplitOptions;
 
 /**
  * Fashion-MNIST: pieces of clothing, 28x28, one channel, 0 = background.
@@ -91,25 +89,9 @@ export interface LoadFashionMnistOptions extends ResolveOptions {
  * @returns images as bytes, shape [60000, 28, 28, 1] or [10000, 28, 28, 1].
  * @throws as `loadMnist`.
  */
-export async function loadFashionMnist({ split, ...options }: LoadFashionMnistOptions): Promise<ImageSet> {
-  if (split !== "train" && split !== "test") {
-    throw new Error(`loadFashionMnist: split (${JSON.stringify(split)}) must be "train" or "test"`);
-  }
-  const { count, ...files } = fashionMnistFiles[split];
-  const resolve = { caller: "loadFashionMnist", ...options };
-  const [imageFile, labelFile] = await Promise.all([
-    resolveFile(files.images, resolve),
-    resolveFile(files.labels, resolve),
-  ]);
-  const images = readIdx(imageFile.bytes, { name: files.images.path, dtype: "uint8", shape: [count, 28, 28] });
-  const labels = readIdx(labelFile.bytes, { name: files.labels.path, dtype: "uint8", shape: [count] });
-  return {
-    name: `fashion-mnist-${split}`,
-    ...about,
-    images: images.data,
-    labels: labels.data,
-    shape: [count, 28, 28, 1],
-  };
+export async function loadFashionMnist(options: LoadFashionMnistOptions): Promise<ImageSet> {
+  const data = await loadIdxImages("loadFashionMnist", fashionMnistFiles, options);
+  return { name: `fashion-mnist-${options.split}`, ...about, ...data };
 }
 
 export interface LoadFashionSprite900Options extends ResolveOptions {
@@ -125,9 +107,7 @@ export interface LoadFashionSprite900Options extends ResolveOptions {
  * @throws as `loadMnist`.
  */
 export async function loadFashionSprite900({ split, ...options }: LoadFashionSprite900Options): Promise<ImageSet> {
-  if (split !== "train" && split !== "test" && split !== "all") {
-    throw new Error(`loadFashionSprite900: split (${JSON.stringify(split)}) must be "train", "test" or "all"`);
-  }
+  checkChoice("loadFashionSprite900", "split", split, ["train", "test", "all"]);
   const { bytes } = await resolveFile(fashionSpriteFile, { caller: "loadFashionSprite900", ...options });
   const { width, height, data, channels } = await decodeImage(bytes, { name: fashionSpriteFile.path });
   if (width !== 840 || height !== 840) {

@@ -1,9 +1,10 @@
 import { FormatError, throwIfAborted } from "@genai/core";
+import { checkChoice } from "./check-options.ts";
 import type { ImageSet } from "./dataset.ts";
 import { type DecodedImage, decodeImage, overBackground } from "./decode-image.ts";
-import { isNode } from "./platform.ts";
+import { isNode, whyUnreadable } from "./platform.ts";
 import { cropToProportions, resizeImage } from "./resize-image.ts";
-import { nameOfUserFile, readUserFile, type UserFile } from "./user-file.ts";
+import { checkUserFiles, nameOfUserFile, readUserFile, type UserFile } from "./user-file.ts";
 
 export interface LoadImageFolderOptions {
   /** Height and width of the result, or both at once. Without it all images must have one size. */
@@ -45,6 +46,7 @@ export async function loadImageFolder(
   options: LoadImageFolderOptions = {},
 ): Promise<ImageFolderSet> {
   const { onBroken = "throw", signal, onProgress } = options;
+  checkUserFiles("loadImageFolder", folder);
   const target = checkOptions(options);
   const found = typeof folder === "string" ? await listFolder(folder) : listGiven(folder);
   const files = found.filter(({ path }) => typeof folder !== "string" || /\.(png|jpe?g)$/i.test(path));
@@ -100,10 +102,8 @@ function checkOptions(options: LoadImageFolderOptions): readonly [number, number
   if (channels !== undefined && channels !== 1 && channels !== 3 && channels !== 4) {
     throw new Error(`loadImageFolder: channels (${channels}) must be 1, 3 or 4`);
   }
-  if (fit !== "crop" && fit !== "stretch") throw new Error(`loadImageFolder: fit (${fit}) must be "crop" or "stretch"`);
-  if (onBroken !== "throw" && onBroken !== "skip") {
-    throw new Error(`loadImageFolder: onBroken (${onBroken}) must be "throw" or "skip"`);
-  }
+  checkChoice("loadImageFolder", "fit", fit, ["crop", "stretch"]);
+  checkChoice("loadImageFolder", "onBroken", onBroken, ["throw", "skip"]);
   return pair;
 }
 
@@ -122,8 +122,7 @@ async function listFolder(folder: string): Promise<ListedFile[]> {
   const { readdir } = await import("node:fs/promises");
   const { join, relative, sep } = await import("node:path");
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause) => {
-    const what = { ENOENT: "it is not there", ENOTDIR: "it is no folder" }[(cause as { code: string }).code];
-    throw new Error(`loadImageFolder: ${folder} cannot be read (${what ?? cause.message})`, { cause });
+    throw new Error(`loadImageFolder: ${folder} cannot be read (${whyUnreadable(cause)})`, { cause });
   });
   return entries
     .filter((entry) => entry.isFile() || entry.isSymbolicLink())

@@ -1,5 +1,5 @@
 export type { BatchStream } from "@genai/core";
-export { type BatchesOptions, type BatchOf, batches, EpochStream } from "./batches.ts";
+export { type BatchesOptions, batches, EpochStream } from "./batches.ts";
 export { type ColumnType, type LoadCsvOptions, loadCsv, type ReadCsvOptions, readCsv } from "./csv.ts";
 export { ChecksumError, DataUnavailableError } from "./data-errors.ts";
 export {
@@ -39,6 +39,7 @@ export {
   type SwissRollOptions,
   swissRoll,
 } from "./drawn-points.ts";
+export { type BatchOf, type PixelRange, type ToTensorsOptions, toTensors } from "./example-tensors.ts";
 export {
   fashionMnistFiles,
   fashionSpriteFile,

@@ -1,4 +1,5 @@
 import { FormatError } from "@genai/core";
+import { checkChoice, checkWhole } from "./check-options.ts";
 import { type DataFile, type ResolveOptions, resolveFile } from "./data-file.ts";
 import type { DatasetInfo } from "./dataset.ts";
 
@@ -54,13 +55,9 @@ export interface LoadJsbChoralesOptions extends ResolveOptions {
  * @throws as `loadMnist`.
  */
 export async function loadJsbChorales({ split, grid = "16th", ...options }: LoadJsbChoralesOptions): Promise<MusicSet> {
-  if (split !== "train" && split !== "valid" && split !== "test") {
-    throw new Error(`loadJsbChorales: split (${JSON.stringify(split)}) must be "train", "valid" or "test"`);
-  }
+  checkChoice("loadJsbChorales", "split", split, ["train", "valid", "test"]);
+  checkChoice("loadJsbChorales", "grid", grid, Object.keys(jsbChoralesFiles));
   const source = jsbChoralesFiles[grid];
-  if (source === undefined) {
-    throw new Error(`loadJsbChorales: grid (${JSON.stringify(grid)}) must be "16th", "quarter" or "16th-voices"`);
-  }
   const { bytes } = await resolveFile(source, { caller: "loadJsbChorales", ...options });
   const content = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, Piece[]>;
   const pieces = content[split];
@@ -132,11 +129,7 @@ export interface PianoRollWindowsOptions {
  * @throws if no piece is long enough.
  */
 export function pianoRollWindows(set: MusicSet, { steps, hop = steps }: PianoRollWindowsOptions): PianoRollSet {
-  for (const [name, value] of Object.entries({ steps, hop })) {
-    if (!Number.isInteger(value) || value < 1) {
-      throw new Error(`pianoRollWindows: ${name} (${value}) must be a whole number of at least 1`);
-    }
-  }
+  checkWhole("pianoRollWindows", { steps, hop }, 1);
   const windows = (piece: Piece) => Math.max(0, Math.floor((piece.length - steps) / hop) + 1);
   const n = set.pieces.reduce((sum, piece) => sum + windows(piece), 0);
   if (n === 0) {

@@ -1,6 +1,6 @@
-import { type DataFile, type ResolveOptions, resolveFile } from "./data-file.ts";
+import type { DataFile } from "./data-file.ts";
 import type { ImageSet } from "./dataset.ts";
-import { readIdx } from "./idx.ts";
+import { type IdxSplitOptions, loadIdxImages } from "./idx-images.ts";
 
 // Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition", 1998.
 
@@ -43,10 +43,7 @@ export const mnistFiles = {
   },
 } as const;
 
-export interface LoadMnistOptions extends ResolveOptions {
-  /** The published splits: 60,000 images to train on, 10,000 to test on. */
-  readonly split: "train" | "test";
-}
+export type LoadMnistOptions = IdxSplitOptions;
 
 /**
  * MNIST: handwritten digits, 28x28, one channel, 0 = background. Looked up in GENAI_DATA_DIR, then the cache, then
@@ -56,26 +53,13 @@ export interface LoadMnistOptions extends ResolveOptions {
  * @throws DataUnavailableError if it is nowhere to be had, ChecksumError or FormatError if a file in the data directory
  * is not the published one, AbortError.
  */
-export async function loadMnist({ split, ...options }: LoadMnistOptions): Promise<ImageSet> {
-  if (split !== "train" && split !== "test") {
-    throw new Error(`loadMnist: split (${JSON.stringify(split)}) must be "train" or "test"`);
-  }
-  const files = mnistFiles[split];
-  const resolve = { caller: "loadMnist", ...options };
-  const [imageFile, labelFile] = await Promise.all([
-    resolveFile(files.images, resolve),
-    resolveFile(files.labels, resolve),
-  ]);
-  const { count } = files;
-  const images = readIdx(imageFile.bytes, { name: files.images.path, dtype: "uint8", shape: [count, 28, 28] });
-  const labels = readIdx(labelFile.bytes, { name: files.labels.path, dtype: "uint8", shape: [count] });
+export async function loadMnist(options: LoadMnistOptions): Promise<ImageSet> {
+  const data = await loadIdxImages("loadMnist", mnistFiles, options);
   return {
-    name: `mnist-${split}`,
+    name: `mnist-${options.split}`,
     source: "http://yann.lecun.com/exdb/mnist/",
     licence: "CC BY-SA 3.0 (Y. LeCun, C. Cortes, C. Burges)",
-    images: images.data,
-    labels: labels.data,
-    shape: [count, 28, 28, 1],
+    ...data,
     classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
   };
 }

@@ -1,4 +1,5 @@
 import type { Rng } from "@genai/core";
+import { checkWhole } from "./check-options.ts";
 import type { VideoSet } from "./dataset.ts";
 import { drawDigits } from "./drawn-digits.ts";
 
@@ -31,12 +32,8 @@ export interface MovingDigitsSet extends VideoSet {
  */
 export function movingDigits(options: MovingDigitsOptions): MovingDigitsSet {
   const { count, rng, frames = 20, size = 64, digits = 2, digitSize = 28 } = options;
-  for (const [name, value] of Object.entries({ frames, size, digits, digitSize })) {
-    if (!Number.isInteger(value) || value < 1) {
-      throw new Error(`movingDigits: ${name} (${value}) must be a whole number of at least 1`);
-    }
-  }
-  if (!Number.isInteger(count) || count < 0) throw new Error(`movingDigits: count (${count}) must be a whole number`);
+  checkWhole("movingDigits", { frames, size, digits, digitSize }, 1);
+  checkWhole("movingDigits", { count });
   if (digitSize < 8 || digitSize >= size) {
     throw new Error(`movingDigits: digitSize (${digitSize}) must be at least 8 and below size (${size})`);
   }

@@ -1,4 +1,5 @@
 import { Rng } from "@genai/core";
+import { checkChoice } from "./check-options.ts";
 import { type DataFile, type ResolveOptions, resolveFile } from "./data-file.ts";
 import type { WordSet } from "./dataset.ts";
 
@@ -9,6 +10,9 @@ export const namesFile: DataFile = {
   bytes: 228_145,
   sha256: "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
 };
+
+/** Where each split begins and ends. */
+const parts = { train: [0, 0.8], val: [0.8, 0.9], test: [0.9, 1], all: [0, 1] } as const;
 
 export interface LoadNamesOptions extends ResolveOptions {
   /** 80 %, 10 % and 10 % of the names in an order fixed by a seed, or all in the order of the file: most common first. */
@@ -22,13 +26,10 @@ export interface LoadNamesOptions extends ResolveOptions {
  * @throws as `loadMnist`.
  */
 export async function loadNames({ split, ...options }: LoadNamesOptions): Promise<WordSet> {
-  const bounds = { train: [0, 0.8], val: [0.8, 0.9], test: [0.9, 1], all: [0, 1] }[split] as [number, number];
-  if (bounds === undefined) {
-    throw new Error(`loadNames: split (${JSON.stringify(split)}) must be "train", "val", "test" or "all"`);
-  }
+  checkChoice("loadNames", "split", split, Object.keys(parts));
   const { bytes } = await resolveFile(namesFile, { caller: "loadNames", ...options });
   const all = new TextDecoder().decode(bytes).trimEnd().split("\n");
-  const [start, end] = bounds.map((fraction) => Math.round(fraction * all.length));
+  const [start, end] = parts[split].map((fraction) => Math.round(fraction * all.length));
   const order = new Rng(0).fork("loadNames").draw({ kind: "permutation", size: all.length });
   return {
     name: `names-${split}`,

@@ -1,4 +1,5 @@
 import { Rng } from "@genai/core";
+import { checkChoice } from "./check-options.ts";
 import { type DataFile, type ResolveOptions, resolveFile } from "./data-file.ts";
 import type { ImageSet } from "./dataset.ts";
 import { overBackground } from "./decode-image.ts";
@@ -42,12 +43,8 @@ export interface LoadNotoEmojiOptions extends ResolveOptions {
  * @throws as `loadMnist`.
  */
 export async function loadNotoEmoji({ split, channels = "rgb", ...options }: LoadNotoEmojiOptions): Promise<EmojiSet> {
-  if (split !== "train" && split !== "test" && split !== "all") {
-    throw new Error(`loadNotoEmoji: split (${JSON.stringify(split)}) must be "train", "test" or "all"`);
-  }
-  if (channels !== "rgb" && channels !== "rgba") {
-    throw new Error(`loadNotoEmoji: channels (${JSON.stringify(channels)}) must be "rgb" or "rgba"`);
-  }
+  checkChoice("loadNotoEmoji", "split", split, ["train", "test", "all"]);
+  checkChoice("loadNotoEmoji", "channels", channels, ["rgb", "rgba"]);
   const resolve = { caller: "loadNotoEmoji", ...options };
   const [imageFile, nameFile] = await Promise.all([
     resolveFile(notoEmojiFiles.images, resolve),

@@ -1,4 +1,5 @@
 import { FormatError } from "@genai/core";
+import { checkChoice } from "./check-options.ts";
 import { type DataFile, type ResolveOptions, resolveFile } from "./data-file.ts";
 import type { ImageSet } from "./dataset.ts";
 
@@ -35,9 +36,7 @@ export interface LoadOpticalDigitsOptions extends ResolveOptions {
  * @throws as `loadMnist`.
  */
 export async function loadOpticalDigits({ split, ...options }: LoadOpticalDigitsOptions): Promise<ImageSet> {
-  if (split !== "train" && split !== "test") {
-    throw new Error(`loadOpticalDigits: split (${JSON.stringify(split)}) must be "train" or "test"`);
-  }
+  checkChoice("loadOpticalDigits", "split", split, ["train", "test"]);
   const resolve = { caller: "loadOpticalDigits", ...options };
   const rows: number[][] = [];
   for (const source of opticalDigitsFiles[split]) {

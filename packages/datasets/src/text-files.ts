@@ -21,11 +21,15 @@ export interface LoadTextFilesOptions {
 export async function loadTextFiles(files: UserFiles, options: LoadTextFilesOptions = {}): Promise<TextSet> {
   const { separator = "\n", name = "text", source = "your own files", licence = "yours", signal } = options;
   const texts: string[] = [];
-  for (const file of listUserFiles(files)) {
+  const listed = listUserFiles("loadTextFiles", files);
+  for (const file of listed) {
     texts.push(decodeUtf8("loadTextFiles", await readUserFile("loadTextFiles", file, signal), nameOfUserFile(file)));
   }
   const text = texts.join(separator).replaceAll("\r\n", "\n");
-  if (text.trim() === "") throw new FormatError(`loadTextFiles: ${texts.length} files hold no text`);
+  if (text.trim() === "") {
+    const named = listed.slice(0, 5).map(nameOfUserFile).join(", ");
+    throw new FormatError(`loadTextFiles: ${texts.length} files hold no text${named === "" ? "" : ` (${named})`}`);
+  }
   return { name, source, licence, text };
 }
 
@@ -34,7 +38,9 @@ export function decodeUtf8(caller: string, bytes: Uint8Array, name: string): str
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new FormatError(`${caller}: ${name} is not UTF-8 text, from byte ${firstBadByte(bytes)} on`, { cause });
+    const mark = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
+    const what = mark ? "it begins as UTF-16 does" : `from byte ${firstBadByte(bytes)} on`;
+    throw new FormatError(`${caller}: ${name} is not UTF-8 text, ${what}`, { cause });
   }
 }
 

@@ -1,5 +1,6 @@
 import { type BatchStream, Rng, type RngState } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
+import { checkWhole } from "./check-options.ts";
 
 export interface TextWindowsOptions {
   readonly batchSize: number;
@@ -29,11 +30,7 @@ export interface TextWindowStream extends BatchStream<TextBatch>, AsyncIterable<
  * @throws if there are fewer than blockSize + 1 ids.
  */
 export function textWindows(ids: Int32Array, { batchSize, blockSize, rng }: TextWindowsOptions): TextWindowStream {
-  for (const [name, value] of Object.entries({ batchSize, blockSize })) {
-    if (!Number.isInteger(value) || value < 1) {
-      throw new Error(`textWindows: ${name} (${value}) must be a whole number of at least 1`);
-    }
-  }
+  checkWhole("textWindows", { batchSize, blockSize }, 1);
   if (ids.length < blockSize + 1) {
     throw new Error(`textWindows: ids has ${ids.length} tokens; expected at least blockSize + 1 (${blockSize + 1})`);
   }

@@ -1,3 +1,4 @@
+import { checkChoice } from "./check-options.ts";
 import { type DataFile, type ResolveOptions, resolveFile } from "./data-file.ts";
 import type { TextSet } from "./dataset.ts";
 
@@ -21,9 +22,7 @@ export interface LoadTinyShakespeareOptions extends ResolveOptions {
  * @throws as `loadMnist`.
  */
 export async function loadTinyShakespeare({ split, ...options }: LoadTinyShakespeareOptions): Promise<TextSet> {
-  if (split !== "train" && split !== "val" && split !== "all") {
-    throw new Error(`loadTinyShakespeare: split (${JSON.stringify(split)}) must be "train", "val" or "all"`);
-  }
+  checkChoice("loadTinyShakespeare", "split", split, ["train", "val", "all"]);
   const { bytes } = await resolveFile(tinyShakespeareFile, { caller: "loadTinyShakespeare", ...options });
   const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   const border = Math.floor(text.length * 0.9);

@@ -1,5 +1,6 @@
 import { AbortError, throwIfAborted } from "@genai/core";
-import type { ResolveOptions } from "./data-file.ts";
+import { DataUnavailableError, isDamage } from "./data-errors.ts";
+import type { DataFile, ResolveOptions } from "./data-file.ts";
 import { pause } from "./file-lock.ts";
 
 /** A failed attempt to read from a server. */
@@ -137,8 +138,31 @@ export async function withRetries<T>(options: ResolveOptions, attempt: () => Pro
   }
 }
 
-/** The addresses to try: the mirrors asked for, or else the public ones. */
-export function addresses(path: string, urls: readonly string[], mirrors: readonly string[] | undefined): string[] {
+/**
+ * What `attempt` makes of the first address that serves the file whole: of the mirrors asked for, or else the public ones.
+ *
+ * @throws DataUnavailableError that says what is wrong with each address.
+ */
+export async function fromFirstAddress<T>(
+  file: DataFile,
+  options: ResolveOptions,
+  attempt: (url: string) => Promise<T>,
+): Promise<T> {
+  const failures: string[] = [];
+  let last: unknown;
+  for (const url of addresses(file.path, file.urls, options.mirrors)) {
+    try {
+      return await attempt(url);
+    } catch (error) {
+      if (!(error instanceof TransferError) && !isDamage(error)) throw error;
+      failures.push(error instanceof TransferError ? `${url}: ${error.message}` : error.message);
+      last = error;
+    }
+  }
+  throw new DataUnavailableError(failures.join("; ") || "no address is known", { cause: last });
+}
+
+function addresses(path: string, urls: readonly string[], mirrors: readonly string[] | undefined): string[] {
   if (mirrors === undefined) return [...urls];
   const name = path.slice(path.lastIndexOf("/") + 1);
   return mirrors.map((base) => (base.endsWith("/") ? base + name : `${base}/${name}`));

@@ -1,4 +1,5 @@
 import type { Rng } from "@genai/core";
+import { checkWhole } from "./check-options.ts";
 import type { PointSet } from "./dataset.ts";
 
 export interface TwoMoonsOptions {
@@ -16,7 +17,7 @@ export interface TwoMoonsOptions {
  * @returns points [count, 2], labels 0 (upper) and 1 (lower).
  */
 export function twoMoons({ count, rng, noise = 0.1 }: TwoMoonsOptions): PointSet {
-  if (!Number.isInteger(count) || count < 0) throw new Error(`twoMoons: count (${count}) must be a whole number`);
+  checkWhole("twoMoons", { count });
   if (!Number.isFinite(noise) || noise < 0) throw new Error(`twoMoons: noise (${noise}) must be at least 0`);
   const stream = rng.fork("twoMoons");
   const labels = Uint8Array.from(stream.draw({ kind: "permutation", size: count }), (i) => i % 2);

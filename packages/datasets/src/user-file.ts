@@ -1,5 +1,5 @@
 import { throwIfAborted } from "@genai/core";
-import { isNode } from "./platform.ts";
+import { isNode, whyUnreadable } from "./platform.ts";
 
 /** A file of the user's own: a path (Node), an address (http, https, blob or data), or a File or Blob. */
 export type UserFile = string | URL | Blob;
@@ -7,9 +7,18 @@ export type UserFile = string | URL | Blob;
 /** Several of them; a browser's FileList is one. */
 export type UserFiles = UserFile | Iterable<UserFile> | ArrayLike<File>;
 
-export function listUserFiles(files: UserFiles): UserFile[] {
+export function listUserFiles(caller: string, files: UserFiles): UserFile[] {
+  checkUserFiles(caller, files);
   if (typeof files === "string" || files instanceof URL || files instanceof Blob) return [files];
   return Array.from(files as ArrayLike<UserFile>);
+}
+
+/** @throws if the value, of which JavaScript does not know the type, is neither a file nor a list of them. */
+export function checkUserFiles(caller: string, files: unknown): void {
+  const isFile = typeof files === "string" || files instanceof URL || files instanceof Blob;
+  if (isFile || (typeof files === "object" && files !== null && (Symbol.iterator in files || "length" in files)))
+    return;
+  throw new Error(`${caller}: ${files} is no file; expected a path, an address, a File, or several of them`);
 }
 
 const isAddress = (text: string) => /^(https?|blob|data):/.test(text);
@@ -42,8 +51,6 @@ export async function readUserFile(caller: string, file: UserFile, signal?: Abor
     return new Uint8Array(await response.arrayBuffer());
   } catch (cause) {
     throwIfAborted(caller, signal);
-    const { code, message } = cause as { code?: string; message?: string };
-    const what = code === "ENOENT" ? "it is not there" : code === "EISDIR" ? "it is a folder" : message;
-    throw new Error(`${caller}: ${name} cannot be read (${what})`, { cause });
+    throw new Error(`${caller}: ${name} cannot be read (${whyUnreadable(cause)})`, { cause });
   }
 }

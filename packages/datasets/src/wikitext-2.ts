@@ -1,3 +1,4 @@
+import { checkChoice } from "./check-options.ts";
 import { type DataFile, type ResolveOptions, resolveFile } from "./data-file.ts";
 import type { TextSet } from "./dataset.ts";
 
@@ -30,9 +31,7 @@ export interface LoadWikitext2Options extends ResolveOptions {
  * @throws as `loadMnist`.
  */
 export async function loadWikitext2({ split, ...options }: LoadWikitext2Options): Promise<TextSet> {
-  if (split !== "validation" && split !== "test") {
-    throw new Error(`loadWikitext2: split (${JSON.stringify(split)}) must be "validation" or "test"`);
-  }
+  checkChoice("loadWikitext2", "split", split, ["validation", "test"]);
   const { bytes } = await resolveFile(wikitext2Files[split], { caller: "loadWikitext2", ...options });
   return {
     name: `wikitext-2-${split}`,

@@ -1,7 +1,7 @@
 import { Rng } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type ArraySet, batches, twoMoons } from "../src/index.ts";
+import { type ArraySet, batches, drawDigits, toTensors, twoMoons } from "../src/index.ts";
 
 await tf.setBackend("cpu");
 
@@ -37,6 +37,51 @@ beforeEach(() => {
 });
 afterEach(() => {
   expect(tf.memory().numTensors).toBe(tensors);
+});
+
+describe("toTensors", () => {
+  it("gives the whole set in its order, as one batch of all examples is", async () => {
+    const table = {
+      numeric: Float32Array.of(1, Number.NaN, 3),
+      categorical: Int32Array.of(0, 1, -1),
+      mask: Uint8Array.of(1, 1, 0, 1, 1, 0),
+      shape: [3, 2] as const,
+    };
+    const sets: ArraySet[] = [numbered(7), drawDigits({ count: 5, rng: new Rng(1), size: 9 }), table];
+    sets.push({ ...twoMoons({ count: 6, rng: new Rng(1) }) });
+    for (const set of sets) {
+      for (const options of [{}, { range: [0, 1] as const }]) {
+        const whole = toTensors(set, options) as Record<string, tf.Tensor>;
+        const batchSize = Object.values(whole)[0]!.shape[0]!;
+        const stream = batches(set, { batchSize, shuffle: false, ...options });
+        const batch = (await stream.next()).value as Record<string, tf.Tensor>;
+        await stream.return();
+        expect(Object.keys(whole)).toEqual(Object.keys(batch));
+        for (const [key, tensor] of Object.entries(whole)) {
+          expect([tensor.dtype, tensor.shape]).toEqual([batch[key]!.dtype, batch[key]!.shape]);
+          expect(tensor.dataSync()).toEqual(batch[key]!.dataSync());
+        }
+        tf.dispose([whole, batch]);
+      }
+    }
+  });
+
+  it("scales bytes to the range asked for, and shares no memory with the set", () => {
+    const set = { images: Uint8Array.of(0, 255, 51, 102, 153), weights: Float32Array.of(1), shape: [1, 5, 1, 1] };
+    const { images, labels, weights } = toTensors({ ...set, labels: Uint8Array.of(3) }, { range: [0, 1] });
+    for (const [i, x] of images.dataSync().entries()) expect(x).toBeCloseTo([0, 1, 0.2, 0.4, 0.6][i]!, 6);
+    set.weights[0] = 2;
+    expect(Array.from(weights.dataSync())).toEqual([1]);
+    tf.dispose([images, labels, weights]);
+  });
+
+  it("refuses sets without examples or arrays, and ranges that are none", () => {
+    expect(() => toTensors({ images: new Uint8Array(0), shape: [0, 2, 2, 1] })).toThrow(
+      "toTensors: the set has 0 examples",
+    );
+    expect(() => toTensors({} as ArraySet)).toThrow("toTensors: the set has the fields []");
+    expect(() => toTensors(numbered(2), { range: [1, 0] })).toThrow("toTensors: range [1, 0]");
+  });
 });
 
 describe("batches", () => {

@@ -68,8 +68,11 @@ describe("readCsv", () => {
   });
 
   it("says on which line a row is ragged, also below quoted line ends", async () => {
-    await refuse("a,b\n1,2\n3\n", 'a.csv, line 3: 1 cells; expected 2, one for each of "a", "b"');
-    await refuse('a,b\n"x\ny\nz",2\n\n1,2,3\n', "a.csv, line 6: 3 cells; expected 2");
+    await refuse("a,b\n1,2\n3\n", 'a.csv, line 3: 1 cells at ","; expected 2, one for each of "a", "b"');
+    await refuse('a,b\n"x\ny\nz",2\n\n1,2,3\n', "a.csv, line 6: 3 cells; expected 2", { delimiter: "," });
+    await refuse("a,b\n1,2\n3\n4,5,6\n7,8\n", 'one for each of "a", "b"; 2 of 4 rows are ragged');
+    // Decimal commas: the guess shows.
+    await refuse("a;b\n1,5;2,5\n3,5;4,5\n", 'line 2: 3 cells at ","; expected 1, one for each of "a;b"');
     await refuse('a,b\n1,2\n"x,3\n', "line 3: Quoted field unterminated");
   });
 
@@ -217,7 +220,9 @@ describe("files of one's own", () => {
     await writeFile(join(dir, "a.csv"), small);
     await writeFile(join(dir, "a.txt"), "\uFEFFone\r\ntwo");
     await writeFile(join(dir, "bad.txt"), Uint8Array.of(0x61, 0xc3, 0xa9, 0xff, 0x62));
-    await writeFile(join(dir, "empty.txt"), "\n");
+    await writeFile(join(dir, "blank.txt"), "\n");
+    await writeFile(join(dir, "empty"), "");
+    await writeFile(join(dir, "utf16"), Uint8Array.of(0xff, 0xfe, 0x61, 0, 0x2c, 0, 0x62, 0));
   });
   afterAll(() => rm(dir, { recursive: true, force: true }));
 
@@ -233,7 +238,15 @@ describe("files of one's own", () => {
     await expect(loadCsv(join(dir, "b.csv"))).rejects.toThrow(/^loadCsv: .*b\.csv cannot be read \(it is not there\)$/);
     await expect(loadTextFiles(dir)).rejects.toThrow("it is a folder");
     await expect(loadTextFiles(join(dir, "bad.txt"))).rejects.toThrow(/bad\.txt is not UTF-8 text, from byte 3 on$/);
-    await expect(loadTextFiles(join(dir, "empty.txt"))).rejects.toThrow("1 files hold no text");
+    await expect(loadTextFiles(join(dir, "blank.txt"))).rejects.toThrow(/1 files hold no text \(.*blank\.txt\)$/);
+    await expect(loadTextFiles(join(dir, "empty"))).rejects.toThrow(FormatError);
+    await expect(loadTextFiles([])).rejects.toThrow("0 files hold no text");
+    await expect(loadCsv(join(dir, "empty"))).rejects.toThrow(/^readCsv: .*empty: no rows$/);
+    for (const load of [loadCsv, loadTextFiles]) {
+      await expect(load(join(dir, "utf16"))).rejects.toThrow(/utf16 is not UTF-8 text, it begins as UTF-16 does$/);
+      await expect(load(undefined as unknown as string)).rejects.toThrow(/: undefined is no file; expected a path, /);
+    }
+    await expect(readCsv(undefined as unknown as string)).rejects.toThrow("CSV is no text (undefined)");
     await expect(loadCsv(new File([Uint8Array.of(0xff)], "x.csv"))).rejects.toThrow(FormatError);
   });
 });

@@ -6,10 +6,13 @@ import {
   type DataFile,
   DataUnavailableError,
   drawDigits,
+  gunzip,
   loadCsv,
   loadImageFolder,
   loadTextFiles,
+  readIdx,
   resolveFile,
+  toTensors,
 } from "../src/index.ts";
 
 const text = "to be or not to be, that is the question\n".repeat(1000);
@@ -58,6 +61,69 @@ describe("in a browser", () => {
     expect((await value!.images.max().data())[0]).toBeGreaterThan(0.5);
     tf.dispose(value!);
     await stream.return();
+  });
+
+  it("verifies and keeps what a mirror serves, and gives up what caches.delete frees", async () => {
+    // The part after # is not sent, so that the base of this mirror is a file.
+    const address = URL.createObjectURL(await gzipped());
+    const file = await fileAt("https://never.invalid/", `test/${crypto.randomUUID()}.txt.gz`);
+    expect((await resolveFile(file, { mirrors: [`${address}#`] })).from).toBe("download");
+    expect((await resolveFile(file)).from).toBe("cache");
+    URL.revokeObjectURL(address);
+    await caches.delete("genai-datasets");
+    await expect(resolveFile(file, { mirrors: [], retries: 0 })).rejects.toThrow(DataUnavailableError);
+  });
+
+  it("replaces a damaged file in the cache", async () => {
+    const address = URL.createObjectURL(await gzipped());
+    const file = await fileAt(address, `test/${crypto.randomUUID()}.txt.gz`);
+    const cache = await caches.open("genai-datasets");
+    await cache.put(`https://datasets.genai.invalid/${file.path}`, new Response("damaged"));
+    expect((await resolveFile(file)).from).toBe("download");
+    expect((await resolveFile(file)).from).toBe("cache");
+    URL.revokeObjectURL(address);
+  });
+
+  it("reads tables and IDX files from the origin private file system", async () => {
+    const folder = await navigator.storage.getDirectory();
+    const keep = async (name: string, content: Blob | string) => {
+      const handle = await folder.getFileHandle(name, { create: true });
+      const writable = await handle.createWritable();
+      await writable.write(content);
+      await writable.close();
+      return handle.getFile();
+    };
+    expect((await loadCsv(await keep("table.csv", "a,b\n1,x\n2,y\n"))).shape).toEqual([2, 2]);
+    const idx = Uint8Array.of(0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6);
+    const packed = new Response(new Blob([idx]).stream().pipeThrough(new CompressionStream("gzip"))).blob();
+    const file = await keep("digits.gz", await packed);
+    const bytes = await gunzip(new Uint8Array(await file.arrayBuffer()), { maxBytes: 100, name: file.name });
+    expect(readIdx(bytes, { dtype: "uint8" })).toMatchObject({ shape: [2, 3], data: Uint8Array.of(1, 2, 3, 4, 5, 6) });
+    for (const name of ["table.csv", "digits.gz"]) await folder.removeEntry(name);
+  });
+
+  it("takes the files of a chosen folder, whose folders are the classes", async () => {
+    const canvas = new OffscreenCanvas(4, 4);
+    canvas.getContext("2d")!.fillRect(0, 0, 4, 4);
+    const png = await canvas.convertToBlob({ type: "image/png" });
+    // What a FileList of <input webkitdirectory> holds.
+    const chosen = ["photos/cat/1.png", "photos/dog/1.png", "photos/dog/.hidden.png", "photos/notes.txt"].map(
+      (path) => {
+        const file = new File([png], path.slice(path.lastIndexOf("/") + 1));
+        Object.defineProperty(file, "webkitRelativePath", { value: path });
+        return file;
+      },
+    );
+    const set = await loadImageFolder(chosen);
+    expect([set.shape, set.classes, [...set.labels]]).toEqual([
+      [2, 4, 4, 3],
+      ["cat", "dog"],
+      [0, 1],
+    ]);
+    expect(set.files).toEqual(["cat/1.png", "dog/1.png"]);
+    const tensors = toTensors(set);
+    expect(tensors.images.shape).toEqual([2, 4, 4, 3]);
+    tf.dispose(tensors);
   });
 
   it("reads the user's own images, tables and texts from Files and addresses", async () => {

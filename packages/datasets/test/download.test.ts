@@ -326,9 +326,29 @@ describe("the lookup", () => {
     expect(error.message).toBe(
       `loadSet: SHA-256 of ${join(dir, "set", "data.bin")} is ${sha256(body.subarray(1))}; expected ${sha256(body)}`,
     );
-    await writeFile(join(dir, "set", "data.bin.gz"), gzipSync(body).subarray(0, 5000));
-    const truncated = failure(get({ ...fileAt(), path: "set/data.bin.gz" }, { dataDir: dir }));
-    expect(await truncated).toBeInstanceOf(FormatError);
+    const packed = new Uint8Array(gzipSync(body));
+    const zipped = { ...fileAt(), path: "set/data.bin.gz" };
+    const wrong = [
+      packed.subarray(0, 5000),
+      packed.subarray(0, -1),
+      Buffer.concat([packed, new Uint8Array(1)]),
+      body,
+      new Uint8Array(0),
+    ];
+    for (const bytes of wrong) {
+      await writeFile(join(dir, zipped.path), bytes);
+      const refused = await failure(get(zipped, { dataDir: dir }));
+      expect(refused).toBeInstanceOf(FormatError);
+      expect(refused.message).toContain(join(dir, zipped.path));
+    }
+    await writeFile(join(dir, zipped.path), gzipSync(body.subarray(1)));
+    expect(await failure(get(zipped, { dataDir: dir }))).toBeInstanceOf(ChecksumError);
+  });
+
+  it("says so when a folder stands where the file should", async () => {
+    await mkdir(join(dir, "set", "data.bin"), { recursive: true });
+    const error = await failure(get(fileAt(), { dataDir: dir, caller: "loadSet" }));
+    expect(error.message).toBe(`loadSet: ${join(dir, "set", "data.bin")} cannot be read (it is a folder)`);
   });
 
   it("uses GENAI_CACHE_DIR when no cache directory is given", async () => {

@@ -2,15 +2,14 @@ import { gzipSync } from "node:zlib";
 import { FormatError, Rng } from "@genai/core";
 import { describe, expect, it } from "vitest";
 import { inflateByStream } from "../src/gunzip.ts";
-import { gunzip } from "../src/index.ts";
+import { type GunzipOptions, gunzip } from "../src/index.ts";
 
 const content = Uint8Array.from(new Rng(3).draw({ kind: "integers", size: 100_000, low: 0, high: 16 }));
 const packed = new Uint8Array(gzipSync(content));
 
 const ways = {
   "zlib in Node": gunzip,
-  "the web platform's stream": (bytes: Uint8Array, { maxBytes, name }: { maxBytes: number; name: string }) =>
-    inflateByStream(bytes, 1000, maxBytes, name),
+  "the web platform's stream": (bytes: Uint8Array, options: GunzipOptions) => inflateByStream(bytes, 1000, options),
 };
 
 for (const [way, inflate] of Object.entries(ways)) {
@@ -20,6 +19,21 @@ for (const [way, inflate] of Object.entries(ways)) {
     it("returns the content", async () => {
       expect(Buffer.compare(await inflate(packed, options), content)).toBe(0);
       expect(await inflate(new Uint8Array(gzipSync("")), { maxBytes: 0, name: "a.gz" })).toHaveLength(0);
+    });
+
+    it("hands on every part in order, and returns the whole in no more than its own bytes", async () => {
+      const noise = Uint8Array.from(new Rng(5).draw({ kind: "integers", size: 3_000_000, low: 0, high: 256 }));
+      const parts: Uint8Array[] = [];
+      const bytes = new Uint8Array(gzipSync(noise));
+      const all = await inflate(bytes, {
+        maxBytes: noise.length,
+        name: "noise.gz",
+        onPart: (part) => parts.push(part.slice()),
+      });
+      expect(Buffer.compare(all, noise)).toBe(0);
+      expect(parts.length).toBeGreaterThan(1);
+      expect(Buffer.compare(Buffer.concat(parts), noise)).toBe(0);
+      expect(all.buffer.byteLength).toBeLessThan(noise.length + 100);
     });
 
     it("refuses more than the bound, as a bomb would give", async () => {

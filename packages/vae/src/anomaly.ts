@@ -5,6 +5,7 @@ import type { ImportanceWeighted, VaeFunctions } from "./vae-functions.ts";
 // Anomalies: examples to which a model trained on normal data gives little probability, or that it cannot rebuild.
 //
 //   J. An, S. Cho, "Variational Autoencoder based Anomaly Detection using Reconstruction Probability", 2015
+//   J. Serra et al., "Input Complexity and Out-of-Distribution Detection with Likelihood-based Generative Models", ICLR 2020
 //   V. Vovk, A. Gammerman, G. Shafer, "Algorithmic Learning in a Random World", 2005, chapter 2 (conformal thresholds)
 
 /**
@@ -31,6 +32,34 @@ export function anomalyScore(
 /** -log p(x | z) of each example at the posterior's mean, [B], nats: the reconstruction error. */
 export function reconstructionScore(vae: VaeFunctions, x: tf.Tensor): tf.Tensor1D {
   return tf.tidy(() => vae.likelihood.nll(x, vae.decode(vae.encode(x).mu)));
+}
+
+/**
+ * How many nats a grey image costs beyond what any model must pay, for its ink: (-log p(x) - H(x)) / (sum x)^inkPower
+ * with H(x), the entropy of its pixels taken as probabilities, the least that Bernoulli pixels can cost. Plain likelihoods
+ * call simple images likely, whatever they show (Serra et al., section 3): to a model of the other digits a one, which is
+ * little ink, is the most normal of images. This score compares images of any amount of ink.
+ *
+ * @param vae with Bernoulli pixels, as `anomalyScore` takes it
+ * @param x [B, ...] in [0, 1], 0 for background
+ * @param options.samples draws of z for each example; 1 by default
+ * @param options.inkPower 1 by default: nats for each fully inked pixel. Less favours images of much ink, 0 leaves ink out.
+ * @returns [B]
+ */
+export function relativeAnomalyScore(
+  vae: ImportanceWeighted,
+  x: tf.Tensor,
+  rng: Rng,
+  options: { readonly samples?: number; readonly inkPower?: number } = {},
+): tf.Tensor1D {
+  const { inkPower = 1 } = options;
+  return tf.tidy(() => {
+    const pixels = tf.reshape(x, [x.shape[0]!, -1]);
+    const [p, q] = [pixels, tf.sub(1, pixels)].map((t) => tf.mul(t, tf.log(tf.maximum(t, 1e-12)))); // 0 log 0 = 0
+    const entropy = tf.neg(tf.sum(tf.add(p!, q!), 1));
+    const ink = tf.maximum(tf.sum(pixels, 1), 1); // an empty image has no ink to divide by
+    return tf.div(tf.sub(anomalyScore(vae, x, rng, options), entropy), tf.pow(ink, inkPower)) as tf.Tensor1D;
+  });
 }
 
 /**

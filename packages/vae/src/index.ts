@@ -1,4 +1,11 @@
-export { anomalyScore, auroc, calibrateThreshold, reconstructionScore, scoreAll } from "./anomaly.ts";
+export {
+  anomalyScore,
+  auroc,
+  calibrateThreshold,
+  reconstructionScore,
+  relativeAnomalyScore,
+  scoreAll,
+} from "./anomaly.ts";
 export {
   type Autoencoder,
   type AutoencoderConfig,
@@ -76,7 +83,15 @@ export {
   reconstructHierarchicalVae,
   sampleHierarchicalVae,
 } from "./hierarchical-vae.ts";
-export { assertSomeObserved, drawRound, type ImputeOptions, imputeMean, imputeMissing } from "./imputation.ts";
+export {
+  assertSomeObserved,
+  drawRound,
+  type ImputeByCodeOptions,
+  type ImputeOptions,
+  imputeByCode,
+  imputeMean,
+  imputeMissing,
+} from "./imputation.ts";
 export {
   estimateLogLikelihood,
   iwaeLoss,
@@ -148,6 +163,7 @@ export {
   sequenceVaeLoss,
 } from "./sequence-vae.ts";
 export {
+  dequantizeRows,
   describeTableColumns,
   hideCells,
   type TableColumn,
@@ -157,6 +173,7 @@ export {
   tableBatchRows,
   tableColumnData,
   tableFromCells,
+  tableResolutions,
   tableRows,
 } from "./table-columns.ts";
 export {
@@ -170,6 +187,7 @@ export {
   type TableVaeParams,
   tableVaeLogLikelihood,
   tableVaeLoss,
+  tableVaePresets,
 } from "./table-vae.ts";
 export {
   type ImportanceWeighted,

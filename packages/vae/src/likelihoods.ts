@@ -19,8 +19,13 @@ import * as tf from "@tensorflow/tfjs";
 export interface Likelihood {
   /** P: the size of the last axis of params. */
   readonly channelsPerPixel: number;
-  /** -log p(x | params) of each sample in nats, summed over its pixels: [B]. Densities are per unit of x. */
-  nll(x: tf.Tensor, params: tf.Tensor): tf.Tensor1D;
+  /**
+   * -log p(x | params) of each sample in nats, summed over its pixels: [B]. Densities are per unit of x.
+   *
+   * @param observed the shape of x, 1 where a value counts and else 0; all values count by default. A pixel of a mixture
+   *   counts as a whole, by the mean over its channels.
+   */
+  nll(x: tf.Tensor, params: tf.Tensor, observed?: tf.Tensor): tf.Tensor1D;
   /** The expected x, [B, ..., C]. */
   mean(params: tf.Tensor): tf.Tensor;
   /** A draw of x, [B, ..., C]. */
@@ -55,7 +60,8 @@ export function createLikelihood(config: LikelihoodConfig | undefined, channels:
 export function bernoulliLikelihood(channels: number): Likelihood {
   return {
     channelsPerPixel: channels,
-    nll: (x, logits) => tf.tidy(() => sumPerSample(binaryCrossEntropyWithLogits(logits, x, { reduction: "none" }))),
+    nll: (x, logits, observed) =>
+      tf.tidy(() => sumPerSample(binaryCrossEntropyWithLogits(logits, x, { reduction: "none" }), observed)),
     mean: (logits) => tf.tidy(() => tf.sigmoid(logits)),
     sample: (logits, rng) => tf.tidy(() => binarize(tf.sigmoid(logits), rng)),
   };
@@ -81,10 +87,10 @@ export function gaussianLikelihood(channels: number, options: { readonly scale: 
   };
   return {
     channelsPerPixel: scale === "learned" ? 2 * channels : channels,
-    nll: (x, params) =>
+    nll: (x, params, observed) =>
       tf.tidy(() => {
         const [mean, logvar] = parts(params);
-        return sumPerSample(gaussianNll(mean, logvar, x, { reduction: "none" }));
+        return sumPerSample(gaussianNll(mean, logvar, x, { reduction: "none" }), observed);
       }),
     mean: (params) => tf.tidy(() => tf.clone(parts(params)[0])),
     sample: (params, rng) =>
@@ -145,7 +151,7 @@ export function discretizedLogisticMixtureLikelihood(
 
   return {
     channelsPerPixel,
-    nll: (x, params) =>
+    nll: (x, params, observed) =>
       tf.tidy(() => {
         const { logits, means, logScales, coefficients } = parts(params);
         const y = tf.split(tf.sub(tf.mul(2, tf.reshape(x, [-1, C])), 1), C, -1); // [N, 1] each
@@ -161,7 +167,8 @@ export function discretizedLogisticMixtureLikelihood(
           });
           logProbs = tf.sub(logProbs, nll);
         }
-        return sumPerSample(tf.reshape(tf.neg(logSumExp(logProbs)), [x.shape[0]!, -1]));
+        const counted = observed && tf.reshape(tf.mean(observed, -1), [x.shape[0]!, -1]);
+        return sumPerSample(tf.reshape(tf.neg(logSumExp(logProbs)), [x.shape[0]!, -1]), counted);
       }),
     mean: (params) =>
       tf.tidy(() => {
@@ -205,6 +212,7 @@ export function binarize<T extends tf.Tensor>(x: T, rng: Rng): T {
   return tf.tidy(() => rng.uniform(x.shape).less(x).toFloat() as T);
 }
 
-function sumPerSample(losses: tf.Tensor): tf.Tensor1D {
-  return tf.sum(tf.reshape(losses, [losses.shape[0]!, -1]), 1) as tf.Tensor1D;
+function sumPerSample(losses: tf.Tensor, observed?: tf.Tensor): tf.Tensor1D {
+  const counted = observed ? tf.mul(losses, observed) : losses;
+  return tf.sum(tf.reshape(counted, [losses.shape[0]!, -1]), 1) as tf.Tensor1D;
 }

@@ -10,6 +10,7 @@ import {
   convVaeLoss,
   createConvVae,
   reconstructionScore,
+  relativeAnomalyScore,
   scoreAll,
 } from "../src/index.ts";
 import { memorise } from "./memorise.ts";
@@ -69,6 +70,32 @@ describe("auroc", () => {
     for (const a of odd!) for (const n of normal!) wins += a > n ? 1 : a === n ? 0.5 : 0;
     expect(auroc(normal!, odd!)).toBeCloseTo(wins / 77, 12);
     expect(() => auroc([], [1])).toThrow("auroc: got no scores");
+  });
+});
+
+describe("relativeAnomalyScore", () => {
+  it("is zero for an image that the model expects exactly, and the excess for each unit of ink otherwise", () => {
+    const grey = [0.25, 0.5, 0.9, 0, 1];
+    const costs = (probs: readonly number[]) => ({
+      logWeights: (x: tf.Tensor, _: Rng, samples: number) =>
+        tf.tidy(() => {
+          const p = tf.tensor2d([probs as number[]]).clipByValue(1e-12, 1);
+          const q = tf.sub(1, tf.tensor2d([probs as number[]])).clipByValue(1e-12, 1);
+          const logProb = x.mul(p.log()).add(tf.sub(1, x).mul(q.log())).sum(1);
+          return tf.tile(logProb.expandDims(0), [samples, 1]) as tf.Tensor2D;
+        }),
+    });
+    const score = (model: readonly number[], x: number[]) =>
+      relativeAnomalyScore(costs(model), tf.tensor2d([x]), new Rng(0), { samples: 3 }).dataSync()[0]!;
+    expect(score(grey, grey)).toBeCloseTo(0, 5);
+    // All of the excess is in the first pixel: KL(0.5 | 0.25) over an ink of 0.5 + 0.5 + 0.9 + 1.
+    const kl = 0.5 * Math.log(0.5 / 0.25) + 0.5 * Math.log(0.5 / 0.75);
+    expect(score(grey, [0.5, 0.5, 0.9, 0, 1])).toBeCloseTo(kl / 2.9, 5);
+    // Twice the image is no stranger than once.
+    expect(score([...grey, ...grey], [0.5, 0.5, 0.9, 0, 1, 0.5, 0.5, 0.9, 0, 1])).toBeCloseTo(kl / 2.9, 5);
+    const plain = relativeAnomalyScore(costs(grey), tf.tensor2d([[0.5, 0.5, 0.9, 0, 1]]), new Rng(0), { inkPower: 0 });
+    expect(plain.dataSync()[0]).toBeCloseTo(kl, 5);
+    expect(Number.isFinite(score(grey, [0, 0, 0, 0, 0]))).toBe(true);
   });
 });
 

@@ -4,11 +4,14 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   createMlpVae,
   drawRound,
+  gaussianLikelihood,
+  imputeByCode,
   imputeMean,
   imputeMissing,
   type MlpVaeParams,
   mlpVaeFunctions,
   mlpVaeLoss,
+  standardNormalPrior,
 } from "../src/index.ts";
 import { memorise } from "./memorise.ts";
 
@@ -46,6 +49,16 @@ describe("imputeMissing", () => {
     const [first, second] = filled.mean(0).dataSync();
     expect(first).toBeCloseTo(1.5, 5);
     expect(Math.abs(second! - r * 1.5)).toBeLessThan(0.1);
+  });
+
+  it("begins with the filling given", async () => {
+    const round = (_: object, now: tf.Tensor) => now.mul(2);
+    const options = { rng: new Rng(0), iterations: 1, burnIn: 0 };
+    const filled = await imputeMissing(engine, {}, round, x, observed, { ...options, start: x.add(10) });
+    expect(Array.from(await filled.data())).toEqual([1, 24, 3, 28, 5, 32]);
+    await expect(
+      imputeMissing(engine, {}, round, x, observed, { ...options, start: tf.zeros([2, 2]) }),
+    ).rejects.toThrow("imputeMissing: start has shape [2,2]; expected [2,3], as x");
   });
 
   it("keeps known values, does not look at missing ones, and leaks no tensors", async () => {
@@ -127,5 +140,65 @@ describe("imputeMean", () => {
       [3, 0],
       [2, 0],
     ]);
+  });
+});
+
+describe("imputeByCode", () => {
+  // x = w z + noise of variance s^2, z standard normal: the likeliest code is the mean of p(z | known), in closed form.
+  const w = [2, -1, 0.5];
+  const scale = 0.5;
+  const linear = (p: { w: tf.Tensor2D }) => ({
+    encode: (x: tf.Tensor) => ({
+      mu: tf.zeros([x.shape[0]!, 1]) as tf.Tensor2D,
+      logvar: tf.zeros([x.shape[0]!, 1]) as tf.Tensor2D,
+    }),
+    decode: (z: tf.Tensor2D) => z.matMul(p.w),
+    likelihood: gaussianLikelihood(3, { scale }),
+    prior: standardNormalPrior(1),
+  });
+  const params = { w: tf.tensor2d([w]) };
+  const x = tf.tensor2d([
+    [1, 99, 2],
+    [99, 3, 99],
+  ]);
+  const observed = tf.tensor2d([
+    [1, 0, 1],
+    [0, 1, 0],
+  ]);
+
+  it("finds the posterior mean of a linear Gaussian model, and keeps what is known", async () => {
+    const before = tf.memory().numTensors;
+    const filled = await imputeByCode(engine, params, linear, x, observed, { iterations: 400, learningRate: 0.05 });
+    const code = (row: readonly [number, number][]) => {
+      const precision = 1 + row.reduce((sum, [at]) => sum + (w[at]! / scale) ** 2, 0);
+      return row.reduce((sum, [at, value]) => sum + (w[at]! * value) / scale ** 2, 0) / precision;
+    };
+    const [a, b] = [
+      code([
+        [0, 1],
+        [2, 2],
+      ]),
+      code([[1, 3]]),
+    ];
+    const got = Array.from(await filled.data());
+    const want = [1, w[1]! * a, 2, w[0]! * b, 3, w[2]! * b];
+    for (const [i, value] of want.entries()) expect(got[i]).toBeCloseTo(value, 3);
+    filled.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it("refuses shapes, counts and examples that do not fit, and stops at the signal", async () => {
+    const run = (o: tf.Tensor, options = {}) => imputeByCode(engine, params, linear, x, o, options);
+    await expect(run(tf.ones([2, 2]))).rejects.toThrow("imputeByCode: observed has shape [2,2]; expected [2,3], as x");
+    await expect(run(observed, { iterations: 0 })).rejects.toThrow("iterations (0) must be a positive integer");
+    await expect(
+      run(
+        tf.tensor2d([
+          [1, 0, 0],
+          [0, 0, 0],
+        ]),
+      ),
+    ).rejects.toThrow("all values of example 1 are missing");
+    await expect(run(observed, { signal: AbortSignal.abort() })).rejects.toThrow(/abort/i);
   });
 });

@@ -35,22 +35,24 @@ const rowsOf = (rng: Rng, count: number) =>
     },
   ]);
 
-describeModelContract({
-  name: "a VAE for tables",
-  create: (rng) => createTableVae({ columns, hiddenDims: [6, 5], latentDim: 2, minStd: 0.05 }, rng),
-  batch: (rng) => rowsOf(rng, 7),
-  loss: (vae, rows, rng) => tableVaeLoss(vae, rows, rng, { beta: 0.5, hide: 0.3 }),
-  outputs: {
-    run: (vae, rows, rng) => ({
-      ...encodeTableVae(vae, rows),
-      likelihood: tableVaeLogLikelihood(vae, rows, { samples: 4, rng }),
-      samples: sampleTableVae(vae, { count: 5, rng }),
-      filled: imputeTableVae(
-        vae,
-        { ...rows, observed: hideCells(rows.observed, 0.5, rng) as tf.Tensor2D },
-        { samples: 3, rng },
-      ),
-    }),
-    shapes: { mu: [7, 2], logvar: [7, 2], likelihood: [7], samples: [5, 3], filled: [7, 3] },
-  },
-});
+for (const mixtures of [1, 3]) {
+  describeModelContract({
+    name: `a VAE for tables with ${mixtures === 1 ? "a Gaussian" : "mixtures"} for each number`,
+    create: (rng) => createTableVae({ columns, hiddenDims: [6, 5], latentDim: 2, minStd: 0.05, mixtures }, rng),
+    batch: (rng) => rowsOf(rng, 7),
+    loss: (vae, rows, rng) => tableVaeLoss(vae, rows, rng, { beta: 0.5, hide: 0.3 }),
+    outputs: {
+      run: (vae, rows, rng) => ({
+        ...encodeTableVae(vae, rows),
+        likelihood: tableVaeLogLikelihood(vae, rows, { samples: 4, rng }),
+        samples: sampleTableVae(vae, { count: 5, rng }),
+        filled: imputeTableVae(
+          vae,
+          { ...rows, observed: hideCells(rows.observed, 0.5, rng) as tf.Tensor2D },
+          { samples: 3, rng },
+        ),
+      }),
+      shapes: { mu: [7, 2], logvar: [7, 2], likelihood: [7], samples: [5, 3], filled: [7, 3] },
+    },
+  });
+}

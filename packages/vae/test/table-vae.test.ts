@@ -4,15 +4,18 @@ import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   createTableVae,
+  dequantizeRows,
   describeTableColumns,
   encodeTableVae,
   hideCells,
   imputeTableVae,
   sampleTableVae,
   type TableColumnData,
+  type TableRows,
   tableBatchRows,
   tableColumnData,
   tableFromCells,
+  tableResolutions,
   tableRows,
   tableVaeLogLikelihood,
   tableVaeLoss,
@@ -108,6 +111,36 @@ describe("tableRows", () => {
   });
 });
 
+describe("dequantizeRows", () => {
+  it("finds the step to which numbers were rounded, and spreads them over it", () => {
+    const data: TableColumnData[] = [
+      { name: "carat", kind: "numeric", values: Float32Array.of(0.23, 0.7, 1.01, Number.NaN) },
+      { name: "colour", kind: "categorical", values: [0, 1, 2, 2], categories: colours },
+      { name: "price", kind: "numeric", values: [326, 2757, 18_823, 5] },
+      { name: "root", kind: "numeric", values: [1, 2, 3, 5].map(Math.sqrt) },
+    ];
+    const steps = tableResolutions(data);
+    expect(steps).toEqual([0.01, 0, 1, 0]);
+    const columns = describeTableColumns(data);
+    const rows = tableRows(columns, data);
+    const values = (r: TableRows) => Array.from(r.cells.dataSync());
+    const before = values(rows);
+    let farthest = 0;
+    for (let seed = 0; seed < 50; seed++) {
+      for (const [i, x] of values(dequantizeRows(columns, rows, steps, new Rng(seed))).entries()) {
+        const column = columns[i % 4]!;
+        const moved = column.kind === "numeric" ? (x - before[i]!) * column.std : x - before[i]!;
+        const half = steps[i % 4]! / 2;
+        expect(Math.abs(moved)).toBeLessThanOrEqual(half + 1e-3);
+        if (i === 12) expect(moved).toBe(0); // the missing one
+        if (i % 4 === 2) farthest = Math.max(farthest, Math.abs(moved));
+      }
+    }
+    expect(farthest).toBeGreaterThan(0.45);
+    expect(() => dequantizeRows(columns, rows, [1], new Rng(0))).toThrow("got 1 resolutions; expected 4");
+  });
+});
+
 describe("a VAE for tables", () => {
   it("does not look at missing cells", () => {
     const vae = small();
@@ -155,6 +188,41 @@ describe("a VAE for tables", () => {
     for (const [i, x] of [0.5, -3].entries()) {
       expect(got[i]).toBeCloseTo(-0.5 * (x ** 2 / variance + Math.log(2 * Math.PI * variance)), 1);
     }
+  });
+
+  it("mixes Gaussians for a number: a density that integrates to one and has as many peaks as the decoder says", () => {
+    const columns = [{ name: "x", kind: "numeric", mean: 0, std: 1 }] as const;
+    const vae = createTableVae({ columns, hiddenDims: [1], latentDim: 1, minStd: 0.1, mixtures: 3 }, new Rng(0));
+    const zeros = treeMap(vae.params, (t) => tf.zerosLike(t));
+    // Means -1 and 2, a standard deviation of about 0.1, weights 1/4 and 3/4; of the wide one at 0 next to nothing.
+    const bias = [-1, 2, 0, -20, -20, -20, 0, Math.log(3), -12];
+    zeros.decoder.output = { ...zeros.decoder.output, bias: tf.tensor1d(bias) };
+    const model = { ...vae, params: zeros };
+    const [from, step, count] = [-3, 0.01, 700];
+    const cells = tf.tensor2d(
+      Array.from({ length: count }, (_, i) => from + i * step),
+      [count, 1],
+    );
+    const rows = { cells, observed: tf.ones([count, 1]) as tf.Tensor2D };
+    const density = tableVaeLogLikelihood(model, rows, { samples: 1, rng: new Rng(0) })
+      .exp()
+      .dataSync();
+    const mass = (low: number, high: number) =>
+      Array.from(density).reduce(
+        (sum, d, i) => (from + i * step >= low && from + i * step < high ? sum + d * step : sum),
+        0,
+      );
+    expect(mass(-3, 4)).toBeCloseTo(1, 3);
+    expect(mass(-3, 0)).toBeCloseTo(0.25, 3);
+    const drawn = sampleTableVae(model, { count: 2000, rng: new Rng(1) }).dataSync();
+    expect(drawn.filter((x) => x < 0).length / 2000).toBeCloseTo(0.25, 1);
+    const gap = { cells: tf.zeros([1, 1]) as tf.Tensor2D, observed: tf.zeros([1, 1]) as tf.Tensor2D };
+    expect(imputeTableVae(model, gap, { samples: 2, rng: new Rng(0) }).dataSync()[0]).toBeCloseTo(1.25, 4);
+    // Eight deviations out, N(2, 0.1^2) has a log-density of -3200; the wide component, N(0, 1), one of -17 with its weight.
+    const outlier = { cells: tf.tensor2d([[-3]]), observed: tf.ones([1, 1]) as tf.Tensor2D };
+    const far = tableVaeLogLikelihood(model, outlier, { samples: 1, rng: new Rng(0) }).dataSync()[0]!;
+    const weight = -12 - Math.log(4 + Math.exp(-12));
+    expect(far).toBeCloseTo(weight - 0.5 * (9 + Math.log(2 * Math.PI)), 3);
   });
 
   it("bounds the likelihood more tightly with more samples", () => {
@@ -217,6 +285,7 @@ describe("a VAE for tables", () => {
 
   it("refuses sizes and shapes that do not fit", () => {
     expect(() => small(new Rng(0), { minStd: 0 })).toThrow("minStd (0) must be positive");
+    expect(() => small(new Rng(0), { mixtures: 0 })).toThrow("mixtures (0) must be a positive integer");
     expect(() => small(new Rng(0), { hiddenDims: [] })).toThrow("hiddenDims is empty");
     const vae = small();
     expect(() => encodeTableVae(vae, { cells: tf.zeros([2, 2]), observed: tf.zeros([2, 2]) })).toThrow(

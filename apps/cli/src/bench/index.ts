@@ -1,3 +1,4 @@
+import { dataMnist } from "./data-mnist.ts";
 import { gemm } from "./gemm.ts";
 import { gptBaby, gptCpu } from "./gpt.ts";
 import type { BenchJob } from "./job.ts";
@@ -17,6 +18,7 @@ export const benchJobs: readonly BenchJob[] = [
   tableVae,
   gptCpu,
   gptBaby,
+  dataMnist,
   tokenizerEncode,
   tokenizerLoad,
   tokenizerLinear,

@@ -35,7 +35,8 @@ export function median(values: readonly number[]): number {
 // Jobs run in browsers too (scripts/bench-browser.mjs), where a page cannot measure its process: NaN there, null in JSON.
 const inNode = typeof process !== "undefined" && typeof process.cpuUsage === "function";
 
-function cpuTimeMs(): number {
+/** Processor time of the process so far, over all threads. */
+export function cpuTimeMs(): number {
   if (!inNode) return Number.NaN;
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;

@@ -5,6 +5,20 @@ import type * as tf from "@tensorflow/tfjs";
 import type { EngineBenchJob } from "./job.ts";
 import { runTrainingBench } from "./training-job.ts";
 
+/** The convolutional VAE on 28x28 images with its Adam, and one step of its training on images in [0, 1]. */
+export function convVaeTraining(rng: Rng) {
+  const { config, params } = createConvVae(convVaePresets.mnist, rng);
+  const optimizer = adam({ learningRate: 1e-3 });
+  type State = { params: ConvVae["params"]; opt: ReturnType<typeof optimizer.init> };
+  const state: State = { params, opt: optimizer.init(params) };
+  function vaeStep(before: State, x: tf.Tensor4D, noise: Rng): { state: State; loss: tf.Scalar } {
+    const { loss, grads } = valueAndGrad((p) => convVaeLoss({ config, params: p }, x, noise), before.params);
+    const next = optimizer.update(grads, before.opt, before.params);
+    return { state: { params: next.params, opt: next.state }, loss };
+  }
+  return { config, state, step: vaeStep };
+}
+
 /** A training step of the convolutional VAE on 28x28 images: batch 128, Bernoulli likelihood, Adam. */
 export const vae: EngineBenchJob = {
   name: "vae",
@@ -12,10 +26,8 @@ export const vae: EngineBenchJob = {
   async run(engine, request) {
     const batchSize = 128;
     const rng = new Rng(request.seed);
-    const model = createConvVae(convVaePresets.mnist, rng);
-    const optimizer = adam({ learningRate: 1e-3 });
+    const { config, state, step } = convVaeTraining(rng);
     const data = batches(drawDigits({ count: 2048, rng }), { batchSize, rng: rng.fork("batches"), range: [0, 1] });
-    type State = { params: ConvVae["params"]; opt: ReturnType<typeof optimizer.init> };
     const result = await runTrainingBench(
       engine,
       {
@@ -24,18 +36,11 @@ export const vae: EngineBenchJob = {
         perStep: batchSize,
         steps: 40,
         warmup: 5,
-        state: { params: model.params, opt: optimizer.init(model.params) } satisfies State,
-        step: function vaeStep(state: State, x: tf.Tensor4D, noise: Rng) {
-          const { loss, grads } = valueAndGrad(
-            (params) => convVaeLoss({ config: model.config, params }, x, noise),
-            state.params,
-          );
-          const { params, state: opt } = optimizer.update(grads, state.opt, state.params);
-          return { state: { params, opt }, loss };
-        },
+        state,
+        step,
         nextBatch: async () => (await data.next()).value!.images as tf.Tensor4D,
         rng,
-        config: { batch: batchSize, latent: model.config.latentDim, seed: request.seed },
+        config: { batch: batchSize, latent: config.latentDim, seed: request.seed },
       },
       request,
     );

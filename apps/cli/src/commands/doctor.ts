@@ -9,8 +9,8 @@ import { alignColumns, bold, dim, green, printJson, printLine, red } from "../te
 interface DataDiagnosis {
   readonly name: string;
   readonly description: string;
-  /** `here` needs no network; `download` does; `damaged` is there but is not what was published. */
-  readonly state: "here" | "drawn" | "download" | "damaged";
+  /** `here` needs no network; `download` does; `missing` has no address; `damaged` is there but is not what was published. */
+  readonly state: "here" | "drawn" | "download" | "missing" | "damaged";
   readonly detail: string;
 }
 
@@ -53,7 +53,8 @@ ${exitCodeHelp}`,
         printLine(bold("\nEngines, fastest first"));
         print(engines.map(({ name, works, detail }) => [works ? green("works") : red("missing"), name, detail]));
         printLine(bold("\nData sets"));
-        print(data.map(({ name, state, detail }) => [state === "damaged" ? red(state) : green(state), name, detail]));
+        const colour = { here: green, drawn: green, download: green, missing: dim, damaged: red };
+        print(data.map(({ name, state, detail }) => [colour[state](state), name, detail]));
         print([
           ["GENAI_DATA_DIR", dataDir ?? dim("not set")],
           ["Cache", cache],
@@ -72,13 +73,17 @@ const print = (rows: readonly (readonly string[])[]) => {
 const gib = (bytes: number) => Number((bytes / 2 ** 30).toFixed(1));
 
 async function diagnose(name: string, entry: DatasetEntry): Promise<DataDiagnosis> {
-  const { description, downloadBytes } = entry;
+  const { description, downloadBytes, fromDataDirOnly } = entry;
   if (downloadBytes === 0) return { name, description, state: "drawn", detail: description };
   try {
     // A mirror that nothing listens on: what is here is found and verified, and nothing is downloaded.
     await entry.load({ split: "test", mirrors: ["http://127.0.0.1:9/"], retries: 0 });
     return { name, description, state: "here", detail: description };
   } catch (error) {
+    if (error instanceof DataUnavailableError && fromDataDirOnly) {
+      const detail = `${description}; has no public address: put its files into GENAI_DATA_DIR, as its README says`;
+      return { name, description, state: "missing", detail };
+    }
     if (error instanceof DataUnavailableError) {
       const detail = `${description}; ${(downloadBytes / 2 ** 20).toFixed(1)} MiB to download when it is first used`;
       return { name, description, state: "download", detail };

@@ -2,7 +2,7 @@ import { mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { exitCodeHelp } from "../exit-code.ts";
-import { familyNamed } from "../families/index.ts";
+import { abilityOf } from "../families/index.ts";
 import { loadTrainedRun } from "../run/trained-run.ts";
 import { printJson, printLine } from "../terminal.ts";
 
@@ -26,7 +26,7 @@ ${exitCodeHelp}`,
       const run = await loadTrainedRun(dir);
       const file = out ?? join(dir, "model.onnx");
       await mkdir(dirname(file), { recursive: true });
-      const { inputs, outputs } = await familyNamed(run.config.family).exportOnnx({ run, file });
+      const { inputs, outputs } = await abilityOf(run.config, "exportOnnx", "be exported")({ run, file });
       const { size } = await stat(file);
       if (json) printJson({ file, bytes: size, inputs, outputs });
       else

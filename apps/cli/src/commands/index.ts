@@ -1,7 +1,9 @@
 import type { Command } from "commander";
+import { addAnomaly } from "./anomaly.ts";
 import { addBench } from "./bench.ts";
 import { addDoctor } from "./doctor.ts";
 import { addExport } from "./export.ts";
+import { addImpute } from "./impute.ts";
 import { addQuickstart } from "./quickstart.ts";
 import { addReproduce } from "./reproduce.ts";
 import { addSample } from "./sample.ts";
@@ -13,6 +15,8 @@ export const commands: readonly ((program: Command) => void)[] = [
   addQuickstart,
   addTrain,
   addSample,
+  addAnomaly,
+  addImpute,
   addReproduce,
   addTokenizer,
   addBench,

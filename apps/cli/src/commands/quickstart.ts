@@ -1,14 +1,14 @@
 import { DataUnavailableError } from "@genai/datasets";
 import { type Command, Option } from "commander";
+import { dataNames } from "../data/data-names.ts";
 import { exitCodeHelp } from "../exit-code.ts";
 import { quickstartFamily } from "../families/index.ts";
 import { deviceOption } from "../open-engine.ts";
 import { positiveNumber, wholeNumber } from "../option-parsers.ts";
-import type { TrainSettings } from "../run/run-folder.ts";
 import { startRun } from "../run/train-run.ts";
+import { completeSettings } from "../run/train-settings.ts";
 import { printNote } from "../terminal.ts";
 import { reportRun } from "./report-run.ts";
-import { defaultFamilyOptions } from "./train.ts";
 
 interface QuickstartOptions {
   data: string;
@@ -32,7 +32,7 @@ export function addQuickstart(program: Command): void {
     .addOption(deviceOption())
     .option("--out <dir>", "run folder (default: runs/quickstart-TIMESTAMP)")
     .option("--json", "print the result as one JSON object")
-    .addOption(new Option("--data <name>", "data set").choices(family.dataSets).default("mnist"))
+    .addOption(new Option("--data <name>", "data set").choices(dataNames(family.kinds[0].data)).default("mnist"))
     .addHelpText(
       "after",
       `
@@ -43,15 +43,7 @@ Examples:
 ${exitCodeHelp}`,
     )
     .action(async ({ json = false, out, device, data, steps, seconds, seed }: QuickstartOptions) => {
-      const settings: TrainSettings = {
-        data,
-        steps,
-        seconds,
-        seed,
-        batchSize: family.defaults.batchSize,
-        learningRate: family.defaults.learningRate,
-        options: defaultFamilyOptions(family),
-      };
+      const settings = completeSettings(family, { data, steps, seconds, seed });
       const request = { family, settings, name: "quickstart", out, device, checkpointEvery: 250 };
       try {
         reportRun(await startRun(request), { json });

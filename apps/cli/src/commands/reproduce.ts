@@ -1,16 +1,16 @@
 import type { Command } from "commander";
 import { exitCode, exitCodeHelp } from "../exit-code.ts";
-import type { Recipe } from "../families/family.ts";
-import { families, recipeNamed } from "../families/index.ts";
 import { deviceOption } from "../open-engine.ts";
 import { positiveNumber, wholeNumber } from "../option-parsers.ts";
+import { recipeNamed, recipes } from "../recipes/index.ts";
+import { isReached, type Obtained, type RecipeReport } from "../recipes/recipe.ts";
 import { formatDuration } from "../run/progress.ts";
-import { type RunOutcome, startRun } from "../run/train-run.ts";
 import { alignColumns, bold, dim, green, printJson, printLine, red } from "../terminal.ts";
 
 interface ReproduceOptions {
   seed: number;
   seconds?: number;
+  full?: boolean;
   device: string;
   out?: string;
   json?: boolean;
@@ -18,61 +18,67 @@ interface ReproduceOptions {
 
 /** Adds `genai reproduce RECIPE`. */
 export function addReproduce(program: Command): void {
-  const recipes = families.flatMap((family) => family.recipes);
+  const [first] = recipes;
   program
     .command("reproduce")
     .description("train to a stated number and print it beside the published ones")
     .argument("<recipe>", recipes.map((recipe) => recipe.name).join(", "))
+    .option("--full", "train as long as the published work did, in place of minutes")
     .option("--seed <n>", "seed of everything random", wholeNumber(0), 0)
-    .option("--seconds <n>", "stop after this much training, in place of the recipe's limit", positiveNumber)
+    .option("--seconds <n>", "stop each training after this long, in place of the recipe's limit", positiveNumber)
     .addOption(deviceOption())
     .option("--out <dir>", "run folder (default: runs/RECIPE-TIMESTAMP)")
     .option("--json", "print the result as one JSON object")
     .addHelpText(
       "after",
       `
-Recipes:
-${alignColumns(recipes.map((recipe) => [`  ${recipe.name}`, recipe.summary])).join("\n")}
+Recipes, with their time on two cores:
+${alignColumns(recipes.map(({ name, summary, duration }) => [`  ${name}`, summary, duration])).join("\n")}
 
 Examples:
-  genai reproduce ${recipes[0]!.name}
-  genai reproduce ${recipes[0]!.name} --seed 1 --json | jq .obtained
+  genai reproduce ${first.name}
+  genai reproduce ${first.name} --full --out runs/full
+  genai reproduce ${first.name} --seed 1 --json | jq .obtained
 ${exitCodeHelp}`,
     )
     .action(async (name: string, options: ReproduceOptions) => {
-      const { family, recipe } = recipeNamed(name);
-      const { seed, device, out, json = false, seconds = recipe.settings.seconds } = options;
-      const run = await startRun({
-        family,
-        settings: { ...recipe.settings, seconds, seed },
-        name: recipe.name,
-        out,
-        device,
-        checkpointEvery: 1000,
-      });
-      const obtained = run.results[recipe.target.result]!;
-      const reached = obtained <= recipe.target.atMost;
-      if (json) printJson({ recipe: recipe.name, reached, obtained, ...pick(recipe), run });
-      else printComparison(recipe, run, obtained, reached);
+      const recipe = recipeNamed(name);
+      const { seed, device, out, json = false, full = false, seconds } = options;
+      const report = await recipe.run({ seed, seconds, device, out, full });
+      const reached = report.obtained.every(isReached);
+      if (json) printJson({ recipe: recipe.name, reached, ...report });
+      else printComparison(report);
       if (!reached) process.exitCode = exitCode.failure;
     });
 }
 
-const pick = ({ target, published }: Recipe) => ({ target, published });
-
-function printComparison({ target, published }: Recipe, run: RunOutcome, obtained: number, reached: boolean): void {
-  const { label, atMost, unit } = target;
-  const verdict = reached ? green("reached") : red("missed");
+function printComparison({ obtained, table, published, runs }: RecipeReport): void {
   printLine();
+  if (table) {
+    const text = (cell: string | number) => (typeof cell === "number" ? cell.toFixed(4) : cell);
+    for (const line of alignColumns([table.columns, ...table.rows.map((row) => row.map(text))])) printLine(line);
+    printLine();
+  }
   const rows = [
-    [`Obtained ${label}`, bold(`${obtained.toFixed(2)} ${unit}`), `${verdict}: at most ${atMost} ${unit} was stated`],
+    ...obtained.map((number) => [`Obtained ${number.label}`, bold(shownValue(number)), verdictOf(number)]),
     ...published.map(({ what, value, source }) => [`Published: ${what}`, value, dim(source)]),
   ];
   for (const line of alignColumns(rows)) printLine(line);
   printLine();
-  printLine(
-    `${run.steps} steps in ${formatDuration(run.trainSeconds)} on ${run.engine} (${run.stepsPerSecond.toFixed(1)} steps/s), ${formatDuration(run.totalSeconds)} with everything`,
-  );
-  printLine(`Run folder  ${run.dir}`);
-  printLine(`Report      ${run.report}`);
+  for (const { steps, trainSeconds, engine, stepsPerSecond, totalSeconds, dir, report } of runs) {
+    printLine(
+      `${steps} steps in ${formatDuration(trainSeconds)} on ${engine} (${stepsPerSecond.toFixed(1)} steps/s), ${formatDuration(totalSeconds)} with everything`,
+    );
+    printLine(`Run folder  ${dir}`);
+    printLine(`Report      ${report}`);
+  }
+}
+
+const shownValue = ({ value, unit, digits = 2 }: Obtained) => `${value.toFixed(digits)} ${unit}`.trim();
+
+function verdictOf(number: Obtained): string {
+  const { atMost, atLeast, unit, digits = 2 } = number;
+  if (atMost === undefined && atLeast === undefined) return "";
+  const limit = atMost === undefined ? `at least ${atLeast!.toFixed(digits)}` : `at most ${atMost.toFixed(digits)}`;
+  return `${isReached(number) ? green("reached") : red("missed")}: ${`${limit} ${unit}`.trim()} was stated`;
 }

@@ -1,17 +1,17 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Rng } from "@genai/core";
 import type { Command } from "commander";
 import { exitCodeHelp } from "../exit-code.ts";
-import { familyNamed } from "../families/index.ts";
-import { deviceOption, openEngine } from "../open-engine.ts";
+import { abilityOf } from "../families/index.ts";
+import { deviceOption } from "../open-engine.ts";
 import { wholeNumber } from "../option-parsers.ts";
-import { loadTrainedRun } from "../run/trained-run.ts";
+import { openRun } from "../run/trained-run.ts";
 import { printJson, printLine } from "../terminal.ts";
 
 interface SampleOptions {
   count: number;
   seed: number;
+  class?: string;
   device: string;
   out?: string;
   json?: boolean;
@@ -24,6 +24,7 @@ export function addSample(program: Command): void {
     .description("draw new examples from a trained model")
     .argument("<run>", "run folder")
     .option("--count <n>", "how many", wholeNumber(1), 64)
+    .option("--class <name>", "class to draw from, for models that know classes (default: all in turn)")
     .option("--seed <n>", "seed; the same seed draws the same examples", wholeNumber(0), 0)
     .option("--out <file>", "file to write (default: samples-SEED in the run folder)")
     .addOption(deviceOption())
@@ -34,22 +35,22 @@ export function addSample(program: Command): void {
 Examples:
   genai sample runs/quickstart-2026-01-31-120000
   genai sample runs/first --count 100 --seed 7 --out digits.png
+  genai sample runs/conditional --class 7
 ${exitCodeHelp}`,
     )
-    .action(async (dir: string, { count, seed, device, out, json = false }: SampleOptions) => {
-      const run = await loadTrainedRun(dir);
-      const engine = await openEngine(device);
-      const { extension, contents } = await familyNamed(run.config.family).sample({
-        run,
-        engine,
-        count,
-        rng: new Rng(seed),
+    .action(async (dir: string, { count, class: label, seed, device, out, json = false }: SampleOptions) => {
+      const done = await openRun(dir, { device, seed }, async (request) => {
+        const { extension, contents } = await abilityOf(
+          request.run.config,
+          "sample",
+          "be sampled from",
+        )({ ...request, count, label });
+        const file = out ?? join(dir, `samples-${seed}.${extension}`);
+        await mkdir(dirname(file), { recursive: true });
+        await writeFile(file, contents);
+        return { file, count, seed, engine: request.engine.name };
       });
-      const file = out ?? join(dir, `samples-${seed}.${extension}`);
-      await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, contents);
-      engine.dispose();
-      if (json) printJson({ file, count, seed, engine: engine.name });
-      else printLine(`Wrote ${count} samples to ${file}`);
+      if (json) printJson(done);
+      else printLine(`Wrote ${count} samples to ${done.file}`);
     });
 }

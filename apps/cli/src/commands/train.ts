@@ -1,23 +1,28 @@
 import { type Command, Option } from "commander";
+import { dataNames, ownData } from "../data/data-names.ts";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
 import type { Family } from "../families/family.ts";
 import { families, familyNamed } from "../families/index.ts";
 import { deviceOption } from "../open-engine.ts";
 import { positiveNumber, wholeNumber } from "../option-parsers.ts";
-import { RunFolder, type TrainSettings } from "../run/run-folder.ts";
+import { RunFolder } from "../run/run-folder.ts";
 import { resumeRun, startRun } from "../run/train-run.ts";
+import { completeSettings } from "../run/train-settings.ts";
+import { alignColumns } from "../terminal.ts";
 import { reportRun } from "./report-run.ts";
 
 interface SharedOptions {
-  data: string;
-  steps: number;
+  kind?: string;
+  data?: string;
+  steps?: number;
   seconds?: number;
-  batchSize: number;
-  learningRate: number;
+  batchSize?: number;
+  learningRate?: number;
   seed: number;
   device: string;
   out?: string;
   resume?: string;
+  from?: string;
   checkpointEvery: number;
   json?: boolean;
 }
@@ -41,46 +46,44 @@ ${exitCodeHelp}`,
 }
 
 function addFamily(train: Command, family: Family): void {
-  const { defaults } = family;
+  const [first, ...others] = family.kinds;
   const command = train
     .command(family.name)
     .description(`train a ${family.summary}`)
-    .addOption(new Option("--data <name>", "data set").choices(family.dataSets).default(family.dataSets[0]))
-    .option("--steps <n>", "training steps in all", wholeNumber(1), defaults.steps)
+    .option("--data <name|path>", `data set, or data of your own (default: ${first.defaults.data})`)
+    .option("--steps <n>", "training steps in all", wholeNumber(1))
     .option("--seconds <n>", "stop after this much training", positiveNumber)
-    .option("--batch-size <n>", "examples in a step", wholeNumber(1), defaults.batchSize)
-    .option("--learning-rate <number>", "largest learning rate of the schedule", positiveNumber, defaults.learningRate)
+    .option("--batch-size <n>", "examples in a step", wholeNumber(1))
+    .option("--learning-rate <number>", "largest learning rate of the schedule", positiveNumber)
     .option("--seed <n>", "seed of everything random", wholeNumber(0), 0)
     .addOption(deviceOption())
     .option("--out <dir>", "run folder (default: runs/NAME-TIMESTAMP)")
     .option("--resume <dir>", "go on with the run in this folder, from its last checkpoint")
+    .option("--from <dir>", "begin with the parameters of this run, to fine-tune it")
     .option("--checkpoint-every <n>", "steps between checkpoints", wholeNumber(1), 250)
     .option("--json", "print the result as one JSON object");
+  if (others.length > 0) {
+    const names = family.kinds.map(({ name }) => name);
+    command.addOption(new Option("--kind <name>", `which model (default: ${first.name})`).choices(names));
+  }
   for (const option of family.options) command.addOption(option);
-  command.addHelpText(
-    "after",
-    `
-Examples:
-  genai train ${family.name} --data ${family.dataSets[0]} --steps ${defaults.steps} --out runs/first
-  genai train ${family.name} --resume runs/first --json
-${exitCodeHelp}`,
-  );
-  command.action(async (options: SharedOptions) => {
-    const { device, checkpointEvery, json = false } = options;
+  command.addHelpText("after", helpOf(family));
+  command.action(async (values: SharedOptions) => {
+    const { device, checkpointEvery, json = false } = values;
     const given = (name: string) => command.getOptionValueSource(name) === "cli";
-    if (options.resume !== undefined) {
-      const ignored = Object.keys(options).filter((name) => given(name) && !resumable.has(name));
+    if (values.resume !== undefined) {
+      const ignored = Object.keys(values).filter((name) => given(name) && !resumable.has(name));
       if (ignored.length > 0) {
         const flags = command.options.filter((option) => ignored.includes(option.attributeName()));
         throw new UsageError(
-          `${flags.map((option) => option.long).join(", ")} cannot be given with --resume, which takes the settings of ${options.resume}/config.json; --steps, --seconds and --device can`,
+          `${flags.map((option) => option.long).join(", ")} cannot be given with --resume, which takes the settings of ${values.resume}/config.json; --steps, --seconds and --device can`,
         );
       }
-      const folder = new RunFolder(options.resume);
+      const folder = new RunFolder(values.resume);
       const config = await folder.readConfig();
       if (familyNamed(config.family) !== family) {
         throw new UsageError(
-          `${options.resume} holds a run of ${config.family}; use genai train ${config.family} --resume`,
+          `${values.resume} holds a run of ${config.family}; use genai train ${config.family} --resume`,
         );
       }
       const run = await resumeRun({
@@ -89,31 +92,54 @@ ${exitCodeHelp}`,
         family,
         device: given("device") ? device : "auto",
         checkpointEvery,
-        ...(given("steps") ? { steps: options.steps } : {}),
-        ...(given("seconds") ? { seconds: options.seconds! } : {}),
+        steps: values.steps,
+        seconds: values.seconds,
       });
       return reportRun(run, { json });
     }
-    const settings: TrainSettings = {
-      data: options.data,
-      steps: options.steps,
-      seconds: options.seconds ?? null,
-      batchSize: options.batchSize,
-      learningRate: options.learningRate,
-      seed: options.seed,
-      options: familyOptions(family, options as unknown as Record<string, unknown>),
-    };
-    const run = await startRun({ family, settings, name: family.name, out: options.out, device, checkpointEvery });
+    const options = Object.fromEntries(
+      family.options.map((option) => [
+        option.attributeName(),
+        (values as unknown as Record<string, unknown>)[option.attributeName()],
+      ]),
+    );
+    const settings = completeSettings(family, { ...values, options });
+    const run = await startRun({ family, settings, name: family.name, out: values.out, device, checkpointEvery });
     return reportRun(run, { json });
   });
 }
 
-/** The values of the family's own options. */
-function familyOptions(family: Family, values: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(family.options.map((option) => [option.attributeName(), values[option.attributeName()]]));
-}
+function helpOf(family: Family): string {
+  const [first, ...others] = family.kinds;
+  const kinds = family.kinds.map(({ name, summary, defaults: d }) => [
+    `  ${name}`,
+    summary,
+    `${d.data}, ${d.steps} steps of ${d.batchSize}, learning rate ${d.learningRate}`,
+  ]);
+  const takes = family.options.map((option) => {
+    const values = family.kinds.flatMap(({ name, defaults }) => {
+      const value = defaults.options[option.attributeName()];
+      return value === undefined ? [] : [`${name} ${Array.isArray(value) ? value.join(",") || "none" : value}`];
+    });
+    return [`  ${option.long}`, values.join("; ")];
+  });
+  const data = [...new Set(family.kinds.map((kind) => kind.data))];
+  const example = others.map(
+    ({ name, defaults }) => `  genai train ${family.name} --kind ${name} --data ${defaults.data}`,
+  );
+  return `
+Kinds, and what they train on by default:
+${alignColumns(kinds).join("\n")}
 
-/** The family's own options at their defaults. */
-export function defaultFamilyOptions(family: Family): Record<string, unknown> {
-  return Object.fromEntries(family.options.map((option) => [option.attributeName(), option.defaultValue]));
+Options that a kind takes, with their default values:
+${alignColumns(takes).join("\n")}
+
+Data:
+${data.map((kind) => `  ${kind}: ${ownData[kind]}, or ${dataNames(kind).join(", ")}`).join("\n")}
+
+Examples:
+  genai train ${family.name} --data ${first.defaults.data} --steps ${first.defaults.steps} --out runs/first
+${example.join("\n")}
+  genai train ${family.name} --resume runs/first --json
+${exitCodeHelp}`;
 }

@@ -2,35 +2,54 @@ import type { Engine, Rng } from "@genai/core";
 import type { BatchStream } from "@genai/datasets";
 import type * as tf from "@tensorflow/tfjs";
 import type { Option } from "commander";
-import type { ReportPicture } from "../run/report.ts";
+import type { DataKind } from "../data/data-names.ts";
+import type { ReportPicture, ReportPlot } from "../run/report.ts";
 import type { RunConfig, TrainSettings } from "../run/run-folder.ts";
 
-// What a family of models tells the commands about itself. To add one, write a file beside this one that exports a
-// Family, and name it in index.ts; no command knows a family by name.
+// What a family of models tells the commands about itself. To add one, write a file or folder beside this one that
+// exports a Family, and name it in index.ts; no command knows a family or a kind by name.
 
 export interface Family {
   /** As typed after `genai train`. */
   readonly name: string;
+  /** "variational autoencoder" */
   readonly summary: string;
-  /** Data sets that it can be trained on; the first is the default. */
-  readonly dataSets: readonly string[];
-  /** Options of `genai train NAME` besides those that all families share. Their values land in `settings.options`. */
+  /**
+   * Options of `genai train NAME` besides those that all families share, without default values: each kind has its own.
+   * What a kind takes lands in `settings.options`.
+   */
   readonly options: readonly Option[];
+  /** What `--kind` chooses from; the first is the default. */
+  readonly kinds: readonly [ModelKind, ...ModelKind[]];
+}
+
+/** One kind of model of a family: how it is trained and what one can do with it then. */
+export interface ModelKind {
+  /** As typed after `--kind`. */
+  readonly name: string;
+  readonly summary: string;
+  /** What `--data` names: sets of this kind, or a path of one's own. */
+  readonly data: DataKind;
   readonly defaults: {
+    readonly data: string;
     readonly steps: number;
     readonly batchSize: number;
     readonly learningRate: number;
+    /** Every option of the family that this kind takes, by attribute name, with its value if it is not given. */
+    readonly options: Readonly<Record<string, unknown>>;
   };
   /** Loads the data and builds the model and everything that training it needs. */
   createJob(request: JobRequest): Promise<TrainingJob>;
   /** Draws from a trained model: the contents of one file. */
-  sample(request: SampleRequest): Promise<SampleFile>;
+  sample?(request: SampleRequest): Promise<SampleFile>;
+  /** Scores examples by how unlike the training data they are. */
+  scoreAnomalies?(request: AnomalyRequest): Promise<AnomalyScores>;
+  /** Fills in what is missing. */
+  impute?(request: ImputeRequest): Promise<Imputation>;
   /** Writes the part of a trained model that makes things as an ONNX file. */
-  exportOnnx(
+  exportOnnx?(
     request: ExportRequest,
   ): Promise<{ readonly inputs: readonly string[]; readonly outputs: readonly string[] }>;
-  /** What `genai reproduce` can train to a published number. */
-  readonly recipes: readonly Recipe[];
 }
 
 export interface JobRequest {
@@ -76,20 +95,36 @@ export interface JobOutcome {
   readonly results: Readonly<Record<string, number>>;
   /** The same for people: "test ELBO -102.31 nats (mean over 10,000 images)". */
   readonly headline: readonly { readonly label: string; readonly value: string; readonly note?: string }[];
-  /** Pictures for the run folder and the report; `file` ends in .png. */
-  readonly pictures: readonly (ReportPicture & { readonly file: string })[];
+  /** Pictures for the run folder and the report. */
+  readonly pictures: readonly PictureFile[];
+  /** Plots of the results, for the report. */
+  readonly plots?: readonly ReportPlot[];
+  /** Other files for the run folder, such as drawn rows. */
+  readonly files?: readonly { readonly file: string; readonly contents: string }[];
 }
+
+/** A picture and its name in the run folder, which ends in .png. */
+export type PictureFile = ReportPicture & { readonly file: string };
 
 export interface TrainedRun {
   readonly config: RunConfig;
   readonly params: unknown;
 }
 
-export interface SampleRequest {
+/** What every command on a trained run needs. */
+export interface RunRequest {
   readonly run: TrainedRun;
   readonly engine: Engine;
-  readonly count: number;
   readonly rng: Rng;
+  readonly signal: AbortSignal;
+  /** Tells the person what is going on, such as a download. */
+  readonly note: (text: string) => void;
+}
+
+export interface SampleRequest extends RunRequest {
+  readonly count: number;
+  /** Name of the class to draw from; all in turn if not given. Kinds without classes refuse it. */
+  readonly label: string | undefined;
 }
 
 export interface SampleFile {
@@ -98,17 +133,52 @@ export interface SampleFile {
   readonly contents: string | Uint8Array;
 }
 
+export interface AnomalyRequest extends RunRequest {
+  /** What to score: a name or path as for training; the test part of the training data if not given. */
+  readonly data: string | undefined;
+  /** Which score; the kind's first if not given. */
+  readonly score: string | undefined;
+}
+
+export interface AnomalyScores {
+  /** "-log p(x), nats" */
+  readonly scoreName: string;
+  /** Scores of normal examples that were not trained on: what the threshold comes from. */
+  readonly calibration: Float64Array;
+  readonly scores: Float64Array;
+  /** What each example is called: a file, or its number. */
+  readonly names: readonly string[];
+  /** For each example whether it is an anomaly, where that is known: examples of the class that training left out. */
+  readonly truth?: readonly boolean[];
+  /** Scores of a simple method for comparison, where it can be had. */
+  readonly baseline?: { readonly name: string; readonly scores: Float64Array };
+  /** A picture of examples, by their index, in the order given. */
+  readonly picture?: (indices: readonly number[]) => Uint8Array;
+}
+
+export interface ImputeRequest extends RunRequest {
+  /** What to fill: a name or path as for training; the test part of the training data if not given. */
+  readonly data: string | undefined;
+  /** Share of the known values to hide and to compare with what was filled in; 0 to fill real gaps only. */
+  readonly hide: number;
+}
+
+export interface Imputation {
+  /** The completed data: rows, or a picture. */
+  readonly file: SampleFile;
+  /** Examples, and values that were filled in. */
+  readonly examples: number;
+  readonly filled: number;
+  /** Errors at the hidden values of the model and of simpler methods; none if nothing was hidden. Smaller is better. */
+  readonly errors: readonly {
+    readonly measure: string;
+    readonly model: number;
+    readonly mean: number;
+    readonly pca?: number;
+  }[];
+}
+
 export interface ExportRequest {
   readonly run: TrainedRun;
   readonly file: string;
-}
-
-export interface Recipe {
-  /** As typed after `genai reproduce`. */
-  readonly name: string;
-  readonly summary: string;
-  readonly settings: Omit<TrainSettings, "seed">;
-  /** The number that must be reached: a name of `JobOutcome.results` and its largest allowed value. */
-  readonly target: { readonly result: string; readonly label: string; readonly atMost: number; readonly unit: string };
-  readonly published: readonly { readonly what: string; readonly value: string; readonly source: string }[];
 }

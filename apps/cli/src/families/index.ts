@@ -1,11 +1,11 @@
 import { UsageError } from "../exit-code.ts";
-import type { Family, Recipe } from "./family.ts";
-import { vaeFamily } from "./vae.ts";
+import type { Family, ModelKind } from "./family.ts";
+import { vaeFamily } from "./vae/index.ts";
 
 /** All families that the commands know: the one list to add to. */
 export const families: readonly Family[] = [vaeFamily];
 
-/** What `genai quickstart` trains. */
+/** What `genai quickstart` trains: the family's first kind. */
 export const quickstartFamily: Family = vaeFamily;
 
 /** The family of that name. */
@@ -15,12 +15,34 @@ export function familyNamed(name: string): Family {
   throw new UsageError(`No family is called ${name}; there is ${families.map((known) => known.name).join(", ")}`);
 }
 
-/** The recipe of that name and its family. */
-export function recipeNamed(name: string): { family: Family; recipe: Recipe } {
-  for (const family of families) {
-    const recipe = family.recipes.find((candidate) => candidate.name === name);
-    if (recipe) return { family, recipe };
-  }
-  const known = families.flatMap((family) => family.recipes.map((recipe) => recipe.name));
-  throw new UsageError(`No recipe is called ${name}; there is ${known.join(", ")}`);
+/** The kind of that name; the family's first if none is given. */
+export function kindNamed(family: Family, name: string | undefined): ModelKind {
+  if (name === undefined) return family.kinds[0];
+  const kind = family.kinds.find((candidate) => candidate.name === name);
+  if (kind) return kind;
+  const known = family.kinds.map((candidate) => candidate.name).join(", ");
+  throw new UsageError(`No kind of ${family.name} is called ${name}; there is ${known}`);
+}
+
+/** What a run trained. */
+export function kindOfRun(config: {
+  readonly family: string;
+  readonly settings: { readonly kind: string };
+}): ModelKind {
+  return kindNamed(familyNamed(config.family), config.settings.kind);
+}
+
+/** A kind's way to do something, or a UsageError that says which kinds have one. */
+export function abilityOf<K extends "sample" | "scoreAnomalies" | "impute" | "exportOnnx">(
+  config: Parameters<typeof kindOfRun>[0],
+  ability: K,
+  verb: string,
+): NonNullable<ModelKind[K]> {
+  const kind = kindOfRun(config);
+  const found = kind[ability];
+  if (found) return found;
+  const able = familyNamed(config.family).kinds.filter((candidate) => candidate[ability]);
+  throw new UsageError(
+    `A ${config.family} of kind ${kind.name} cannot ${verb}; kinds that can are ${able.map(({ name }) => name).join(", ")}`,
+  );
 }

@@ -1,6 +1,6 @@
 import { encode } from "fast-png";
 
-/** Images on the host: [N, H, W, C] values in [0, 1] in row-major order; C is 1 (grey) or 3 (RGB). */
+/** Images on the host: [N, H, W, C] values in [0, 1] in row-major order; C is 1 (grey), 3 (RGB) or 4 (RGBA). */
 export interface HostImages {
   readonly data: Float32Array;
   readonly shape: readonly [count: number, height: number, width: number, channels: number];
@@ -8,18 +8,20 @@ export interface HostImages {
 
 export interface ContactSheetOptions {
   readonly columns: number;
-  /** Pixels of the sheet for each pixel of an image; 3 by default. */
+  /** Pixels of the sheet for each pixel of an image; by default as many as make images about 84 pixels high. */
   readonly scale?: number;
   /** Pixels between images; 2 by default. */
   readonly gap?: number;
 }
 
-/** A PNG file with the images in rows from left to right. */
+/** A PNG file with the images in rows from left to right; transparent ones lie on white. */
 export function contactSheet(images: HostImages, options: ContactSheetOptions): Uint8Array {
-  const { columns, scale = 3, gap = 2 } = options;
   const [count, height, width, channels] = images.shape;
-  if (channels !== 1 && channels !== 3)
-    throw new Error(`contactSheet: images have ${channels} channels; expected 1 or 3`);
+  if (channels === 4) return contactSheet(overWhite(images), options);
+  const { columns, scale = Math.max(1, Math.round(84 / height)), gap = 2 } = options;
+  if (channels !== 1 && channels !== 3) {
+    throw new Error(`contactSheet: images have ${channels} channels; expected 1, 3 or 4`);
+  }
   if (images.data.length !== count * height * width * channels) {
     throw new Error(`contactSheet: ${images.data.length} values do not fill the shape [${images.shape}]`);
   }
@@ -43,4 +45,13 @@ export function contactSheet(images: HostImages, options: ContactSheetOptions): 
     }
   }
   return encode({ width: sheetWidth, height: sheetHeight, data, depth: 8, channels });
+}
+
+function overWhite({ data, shape: [count, height, width] }: HostImages): HostImages {
+  const rgb = new Float32Array(count * height * width * 3);
+  for (let pixel = 0; pixel < count * height * width; pixel++) {
+    const alpha = Math.min(1, Math.max(0, data[4 * pixel + 3]!));
+    for (let c = 0; c < 3; c++) rgb[3 * pixel + c] = alpha * data[4 * pixel + c]! + 1 - alpha;
+  }
+  return { data: rgb, shape: [count, height, width, 3] };
 }

@@ -8,6 +8,24 @@ export interface ReportPicture {
   readonly png: Uint8Array;
 }
 
+/** A plot of results: points in the plane in groups of one colour, or a bar for each value. */
+export type ReportPlot = {
+  readonly title: string;
+  readonly caption: string;
+  readonly xLabel: string;
+  readonly yLabel: string;
+} & (
+  | {
+      readonly kind: "points";
+      readonly groups: readonly {
+        readonly name: string;
+        readonly x: readonly number[];
+        readonly y: readonly number[];
+      }[];
+    }
+  | { readonly kind: "bars"; readonly values: readonly number[] }
+);
+
 export interface Report {
   readonly title: string;
   readonly subtitle: string;
@@ -20,6 +38,7 @@ export interface Report {
     readonly caption: string;
     readonly metrics: readonly string[];
   }[];
+  readonly plots: readonly ReportPlot[];
   readonly pictures: readonly ReportPicture[];
   /** Names and values in a table at the end. */
   readonly details: readonly (readonly [name: string, value: string])[];
@@ -34,11 +53,17 @@ export async function renderReport(report: Report): Promise<string> {
     readFile(require.resolve("uplot/dist/uPlot.iife.min.js"), "utf8"),
     readFile(require.resolve("uplot/dist/uPlot.min.css"), "utf8"),
   ]);
-  const charts = report.charts.map(({ metrics, title }) => ({
-    title,
-    metrics,
-    columns: columns(report.metrics, metrics),
-  }));
+  const charts = [
+    ...report.charts.map(({ metrics }) => ({
+      kind: "lines",
+      xLabel: "step",
+      yLabel: "",
+      names: metrics,
+      columns: columns(report.metrics, metrics),
+    })),
+    ...report.plots.map(plotData),
+  ];
+  const figures = [...report.charts, ...report.plots];
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -57,7 +82,7 @@ export async function renderReport(report: Report): Promise<string> {
 ${report.figures.map(figure).join("\n")}
 </section>
 <section class="charts">
-${report.charts.map((chart, i) => `<figure><h2>${escapeHtml(chart.title)}</h2><div class="chart" id="chart-${i}"></div><figcaption>${escapeHtml(chart.caption)}</figcaption></figure>`).join("\n")}
+${figures.map((chart, i) => `<figure><h2>${escapeHtml(chart.title)}</h2><div class="chart" id="chart-${i}"></div><figcaption>${escapeHtml(chart.caption)}</figcaption></figure>`).join("\n")}
 </section>
 <section class="pictures">
 ${report.pictures.map(picture).join("\n")}
@@ -95,6 +120,27 @@ function columns(lines: readonly MetricsLine[], metrics: readonly string[]): (nu
   return out;
 }
 
+/** A plot as uPlot takes it: x values in rising order, and a column for each group with gaps where others have points. */
+function plotData(plot: ReportPlot) {
+  const { kind, xLabel, yLabel } = plot;
+  if (plot.kind === "bars") {
+    return { kind, xLabel, yLabel, names: [plot.yLabel], columns: [plot.values.map((_, i) => i), plot.values] };
+  }
+  const points = plot.groups.flatMap(({ x, y }, group) => x.map((value, i) => ({ group, x: value, y: y[i]! })));
+  points.sort((a, b) => a.x - b.x);
+  const rounded = (value: number) => Number(value.toPrecision(4));
+  return {
+    kind,
+    xLabel,
+    yLabel,
+    names: plot.groups.map(({ name }) => name),
+    columns: [
+      points.map(({ x }) => rounded(x)),
+      ...plot.groups.map((_, group) => points.map((point) => (point.group === group ? rounded(point.y) : null))),
+    ],
+  };
+}
+
 function figure({ label, value, note }: Report["figures"][number]): string {
   const small = note === undefined ? "" : `<span class="note">${escapeHtml(note)}</span>`;
   return `<div><span class="label">${escapeHtml(label)}</span><span class="value">${escapeHtml(value)}</span>${small}</div>`;
@@ -112,12 +158,14 @@ function escapeHtml(text: string): string {
 const pageStyle = `
 :root {
   --page: #f7f7f5; --card: #ffffff; --text: #1d1f23; --muted: #63676f; --line: #e2e2de; --grid: #ececea;
-  --series-0: #2563b8; --series-1: #c2570c; --series-2: #2b8a5b; --series-3: #8a4fb3;
+  --series-0: #2563b8; --series-1: #c2570c; --series-2: #2b8a5b; --series-3: #8a4fb3; --series-4: #b3261e;
+  --series-5: #0f8b9d; --series-6: #a07c00; --series-7: #c4307a; --series-8: #6b5344; --series-9: #7a7f87;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #15171a; --card: #1d2024; --text: #e8e8e6; --muted: #9aa0a8; --line: #33373d; --grid: #2a2e33;
-    --series-0: #6ea8f2; --series-1: #f0955a; --series-2: #5fc492; --series-3: #c08fe3;
+    --series-0: #6ea8f2; --series-1: #f0955a; --series-2: #5fc492; --series-3: #c08fe3; --series-4: #f07f78;
+    --series-5: #5cc7d6; --series-6: #d9b941; --series-7: #f08dbd; --series-8: #c3a793; --series-9: #a9aeb6;
   }
 }
 * { box-sizing: border-box; }
@@ -159,17 +207,23 @@ const plots = [];
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function draw() {
   for (const plot of plots.splice(0)) plot.destroy();
-  charts.forEach(({ metrics, columns }, i) => {
+  charts.forEach(({ kind, xLabel, yLabel, names, columns }, i) => {
     const element = document.getElementById("chart-" + i);
     const axis = { stroke: css("--muted"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid"), width: 1 } };
+    const colour = (s) => css("--series-" + (s % 10));
+    const style = {
+      lines: (s) => ({ stroke: colour(s), width: 1.75, spanGaps: true, points: { show: columns[0].length < 30 } }),
+      points: (s) => ({ stroke: colour(s), paths: () => null, points: { show: true, size: 4, fill: colour(s) } }),
+      bars: (s) => ({ stroke: colour(s), fill: colour(s), paths: uPlot.paths.bars({ size: [0.8, 60] }), points: { show: false } }),
+    }[kind];
+    const y = { lines: { range: robustRange }, points: {}, bars: { range: (_, low, high) => [0, high * 1.05 || 1] } }[kind];
     plots.push(new uPlot({
-      width: element.clientWidth, height: 280,
-      scales: { x: { time: false }, y: { range: robustRange } },
-      axes: [{ ...axis, label: "step", labelSize: 22, size: 36 }, { ...axis, size: 56 }],
-      legend: { live: true },
-      series: [{ label: "step" }, ...metrics.map((name, m) => ({
-        label: name, stroke: css("--series-" + (m % 4)), width: 1.75, spanGaps: true, points: { show: columns[0].length < 30 },
-        value: (_, v) => v == null ? "-" : v.toPrecision(4),
+      width: element.clientWidth, height: kind === "points" ? 420 : 280,
+      scales: { x: { time: false }, y },
+      axes: [{ ...axis, label: xLabel, labelSize: 22, size: 36 }, { ...axis, size: 56, ...(yLabel ? { label: yLabel, labelSize: 22 } : {}) }],
+      legend: { live: kind !== "points", show: kind !== "bars" },
+      series: [{ label: xLabel }, ...names.map((name, s) => ({
+        label: name, value: (_, v) => v == null ? "-" : v.toPrecision(4), ...style(s),
       }))],
     }, columns, element));
   });

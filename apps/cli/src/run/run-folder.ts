@@ -6,6 +6,9 @@ import { UsageError } from "../exit-code.ts";
 
 /** What a person asked for; with the seed it determines a run. Plain JSON, stored in config.json. */
 export interface TrainSettings {
+  /** Which of the family's models. */
+  readonly kind: string;
+  /** Name of a data set, or a path. */
   readonly data: string;
   readonly steps: number;
   /** Stops after this many seconds of training even if steps are left; null for no limit. */
@@ -13,7 +16,9 @@ export interface TrainSettings {
   readonly batchSize: number;
   readonly learningRate: number;
   readonly seed: number;
-  /** What the family's own options say. */
+  /** Run folder whose parameters training begins with; null to begin with drawn ones. */
+  readonly from: string | null;
+  /** What the family's own options say, as far as the kind takes them. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 

@@ -1,7 +1,8 @@
 import { arch, cpus, platform } from "node:os";
-import { countParams, type Engine, fileCheckpoints, fit, Rng, saveModel, treeDispose } from "@genai/core";
-import { InterruptedError } from "../exit-code.ts";
+import { countParams, type Engine, fileCheckpoints, fit, Rng, saveModel, treeDispose, treeEntries } from "@genai/core";
+import { InterruptedError, UsageError } from "../exit-code.ts";
 import type { Family, JobOutcome, TrainingJob, TrainingState } from "../families/family.ts";
+import { kindNamed } from "../families/index.ts";
 import { installedVersions } from "../installed-versions.ts";
 import { withInterrupt } from "../interrupt.ts";
 import { openEngine } from "../open-engine.ts";
@@ -10,11 +11,13 @@ import { MetricsLog } from "./metrics-log.ts";
 import { formatDuration, startProgress } from "./progress.ts";
 import { renderReport } from "./report.ts";
 import { newRunFolder, type RunConfig, type RunFolder, type TrainSettings } from "./run-folder.ts";
+import { loadTrainedRun } from "./trained-run.ts";
 
 /** What a finished run has come to; plain JSON. */
 export interface RunOutcome {
   readonly name: string;
   readonly family: string;
+  readonly kind: string;
   readonly dir: string;
   readonly report: string;
   readonly engine: string;
@@ -48,7 +51,8 @@ export interface StartRequest extends RunOptions {
 /** Trains from the beginning in a new run folder. */
 export async function startRun({ family, settings, name, out, ...options }: StartRequest): Promise<RunOutcome> {
   const folder = newRunFolder(name, out);
-  return withJob(family, settings, options, async ({ job, engine, signal, startedAt }) => {
+  return withJob(family, settings, options, async ({ job: fresh, engine, signal, startedAt }) => {
+    const job = settings.from === null ? fresh : await beginWith(settings.from, fresh);
     const config: RunConfig = {
       format: "genai-run-1",
       name,
@@ -65,12 +69,28 @@ export async function startRun({ family, settings, name, out, ...options }: Star
   });
 }
 
+/** The job with the parameters of a trained run in the place of drawn ones. */
+async function beginWith(dir: string, job: TrainingJob): Promise<TrainingJob> {
+  const { params } = await loadTrainedRun(dir);
+  const shapes = (tree: unknown) => treeEntries(tree).map(([path, { shape }]) => `${path} [${shape}]`);
+  const [theirs, ours] = [shapes(params), shapes(job.state.params)];
+  const other = ours.find((entry) => !theirs.includes(entry)) ?? theirs.find((entry) => !ours.includes(entry));
+  if (other !== undefined) {
+    treeDispose(params);
+    throw new UsageError(
+      `--from ${dir} holds another model: ${other} is in one of the two only; give the same options`,
+    );
+  }
+  treeDispose(job.state.params);
+  return { ...job, state: { ...job.state, params } };
+}
+
 export interface ResumeRequest extends RunOptions {
   readonly family: Family;
   readonly folder: RunFolder;
   readonly config: RunConfig;
-  readonly steps?: number;
-  readonly seconds?: number;
+  readonly steps: number | undefined;
+  readonly seconds: number | undefined;
 }
 
 /** Goes on with a run from its newest checkpoint. */
@@ -102,7 +122,7 @@ async function withJob<T>(
     const engine = await openEngine(device);
     try {
       const rng = new Rng(settings.seed).fork("job");
-      const job = await family.createJob({ settings, engine, rng, signal, note: printNote });
+      const job = await kindNamed(family, settings.kind).createJob({ settings, engine, rng, signal, note: printNote });
       return await work({ job, engine, signal, startedAt });
     } finally {
       engine.dispose();
@@ -190,6 +210,7 @@ async function train(context: TrainContext): Promise<RunOutcome> {
   const result: RunOutcome = {
     name: config.name,
     family: config.family,
+    kind: settings.kind,
     dir: folder.dir,
     report: folder.reportFile,
     engine: engine.name,
@@ -203,6 +224,7 @@ async function train(context: TrainContext): Promise<RunOutcome> {
     headline: outcome.headline,
   };
   for (const { file, png } of outcome.pictures) await folder.write(file, png);
+  for (const { file, contents } of outcome.files ?? []) await folder.write(file, contents);
   await folder.write("result.json", `${JSON.stringify(result, null, 2)}\n`);
   await folder.write("report.html", await reportOf(context, result, outcome, log));
   return result;
@@ -234,7 +256,12 @@ class TrainingClock {
 
 /** "latentDim 16, hiddenChannels 32 64" */
 function describe(record: unknown): string {
-  const text = (value: unknown) => (Array.isArray(value) ? value.join(" ") : String(value));
+  const text = (value: unknown): string => {
+    if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return value.join(" ");
+    if (typeof value !== "object" || value === null) return String(value);
+    const json = JSON.stringify(value);
+    return json.length > 200 ? `${json.slice(0, 200)}...` : json;
+  };
   return Object.entries(record as object)
     .map(([name, value]) => `${name} ${text(value)}`)
     .join(", ");
@@ -249,7 +276,7 @@ function reportOf(
   const { settings } = config;
   const speed = `${result.stepsPerSecond.toFixed(1)} steps/s`;
   return renderReport({
-    title: `${config.family} on ${settings.data}`,
+    title: `${config.family} (${settings.kind}) on ${settings.data}`,
     subtitle: `${config.name}, ${config.createdAt.slice(0, 16).replace("T", " ")} UTC`,
     figures: [
       ...outcome.headline,
@@ -257,6 +284,7 @@ function reportOf(
     ],
     metrics: log.lines,
     charts: job.charts,
+    plots: outcome.plots ?? [],
     pictures: outcome.pictures,
     details: [
       ["Data", result.data],
