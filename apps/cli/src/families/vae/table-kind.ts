@@ -139,26 +139,30 @@ async function assess(
     rows,
     { rng: rng.fork("nll"), batchSize: Math.max(1, Math.floor(20_000 / samples)), signal },
   );
-  const nll = -mean(logLikelihoods);
+  const own = nllOf(logLikelihoods);
   const trainRows = spread(train, rng.fork("train"));
   const mixture = await mixtureNll(config, trainRows, rows, rng.fork("mixture"));
   treeDispose([rows, trainRows]);
   const drawn = await drawRows(vae, Math.min(500, Math.max(100, test.shape[0])), rng.fork("samples"));
   return {
-    results: { testNll: nll, ...(mixture === undefined ? {} : { mixtureNll: mixture }) },
+    results: {
+      testNll: own.mean,
+      testNllMedian: own.median,
+      ...(mixture ? { mixtureNll: mixture.mean, mixtureNllMedian: mixture.median } : {}),
+    },
     headline: [
       {
         label: "Test -log p(row)",
-        value: `${nll.toFixed(3)} nats`,
-        note: `mean over ${inEnglish(test.shape[0])} rows of standardised cells, ${samples} draws each`,
+        value: `${own.mean.toFixed(3)} nats`,
+        note: `mean over ${inEnglish(test.shape[0])} rows of standardised cells, ${samples} draws each; median ${own.median.toFixed(3)}`,
       },
       ...(mixture === undefined
         ? []
         : [
             {
               label: "Gaussian mixture",
-              value: `${mixture.toFixed(3)} nats`,
-              note: "the same rows under 10 components fitted by EM",
+              value: `${mixture.mean.toFixed(3)} nats`,
+              note: `the same rows under 10 components fitted by EM; median ${mixture.median.toFixed(3)}`,
             },
           ]),
     ],
@@ -168,7 +172,17 @@ async function assess(
   };
 }
 
-const mean = (values: Float64Array) => values.reduce((a, b) => a + b, 0) / values.length;
+interface Nll {
+  readonly mean: number;
+  /** Beside the mean, which a few outliers can decide. */
+  readonly median: number;
+}
+
+function nllOf(logLikelihoods: Float64Array): Nll {
+  const sorted = logLikelihoods.map((value) => -value).sort();
+  const mean = sorted.reduce((a, b) => a + b, 0) / sorted.length;
+  return { mean, median: sorted[sorted.length >> 1]! };
+}
 
 /** -log p(row) of the test rows under a mixture of Gaussians, or nothing where cells are missing or rows too few. */
 async function mixtureNll(
@@ -176,7 +190,7 @@ async function mixtureNll(
   train: TableRows,
   test: TableRows,
   rng: Rng,
-): Promise<number | undefined> {
+): Promise<Nll | undefined> {
   const components = 10;
   if (train.cells.shape[0] < 100 * components || !columns.some(({ kind }) => kind === "numeric")) return undefined;
   const rowsOf = async ({ cells, observed }: TableRows): Promise<MixtureRows | undefined> => {
@@ -198,7 +212,7 @@ async function mixtureNll(
   const [trained, tested] = [await rowsOf(train), await rowsOf(test)];
   if (!trained || !tested) return undefined;
   const mixture = fitGaussianMixture(trained, { components, rng, minStd });
-  return -mean(gaussianMixtureLogLikelihood(mixture, tested));
+  return nllOf(gaussianMixtureLogLikelihood(mixture, tested));
 }
 
 async function drawRows(vae: TableVae, count: number, rng: Rng): Promise<TableColumnData[]> {
