@@ -1,0 +1,58 @@
+import type { Rng, Tree } from "@genai/core";
+import type * as tf from "@tensorflow/tfjs";
+import type { CreateKvCacheOptions, KvCache } from "./kv-cache.ts";
+
+// What decoding, scoring and fine-tuning need to know of a causal language model. `gpt2Lm` and `llamaLm` give it.
+
+export interface CausalLogitsOptions {
+  /** int32 [B]: how many tokens of padding each row begins with, which are not attended to. Default none. */
+  readonly start?: tf.Tensor1D;
+  /** Its presence means training: it draws the dropout. */
+  readonly rng?: Rng;
+}
+
+/**
+ * A causal language model as functions of its parameters, each usable inside `engine.compile`.
+ *
+ * Rows of prompts of unequal length are padded on the left, with any id, and `start` says how far: the last position then
+ * is a token in every row.
+ */
+export interface CausalLm<P extends Tree = Tree> {
+  readonly vocabSize: number;
+  /** The largest number of positions. */
+  readonly blockSize: number;
+  /** Logits of the next token at every position: ids int32 [B, T], T <= blockSize, to [B, T, V]. */
+  logits(params: P, ids: tf.Tensor2D, options?: CausalLogitsOptions): tf.Tensor3D;
+  /** A cache with room for `length` tokens in each row, padding included; length <= blockSize. */
+  createCache(batchSize: number, length: number, options?: CreateKvCacheOptions): KvCache;
+  /**
+   * Reads tokens behind those in the cache, the whole prompt or one at a time: ids int32 [B, T] to the logits [B, V] of
+   * what follows the last of them, and the cache with them in it. The caller keeps position + T <= length and disposes of
+   * the old cache.
+   */
+  step(params: P, ids: tf.Tensor2D, cache: KvCache): { logits: tf.Tensor2D; cache: KvCache };
+}
+
+/** @throws unless ids are int32 [B, T] of at least one token and at most blockSize. */
+export function checkIds(caller: string, ids: tf.Tensor, blockSize: number): void {
+  if (ids.rank !== 2 || ids.dtype !== "int32") {
+    throw new Error(`${caller}: ids are ${ids.dtype} of shape [${ids.shape}]; expected int32 [batch, tokens]`);
+  }
+  const length = ids.shape[1]!;
+  if (length < 1) throw new Error(`${caller}: ids of shape [${ids.shape}] hold no tokens; expected at least one`);
+  if (length > blockSize) {
+    throw new Error(
+      `${caller}: ids hold ${length} tokens, ${length - blockSize} more than the context of ${blockSize}; expected at ` +
+        `most ${blockSize}`,
+    );
+  }
+}
+
+/** @throws naming the first id that is no integer from 0 to vocabSize - 1. Call it where ids come from the host. */
+export function checkIdRange(caller: string, ids: ArrayLike<number>, vocabSize: number): void {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+    throw new Error(`${caller}: id ${id} at ${i}; expected an integer from 0 to ${vocabSize - 1}`);
+  }
+}
