@@ -1,5 +1,5 @@
 import type { Rng, Tree } from "@genai/core";
-import type * as tf from "@tensorflow/tfjs";
+import * as tf from "@tensorflow/tfjs";
 import type { CreateKvCacheOptions, KvCache } from "./kv-cache.ts";
 
 // What decoding, scoring and fine-tuning need to know of a causal language model. `gpt2Lm` and `llamaLm` give it.
@@ -55,4 +55,13 @@ export function checkIdRange(caller: string, ids: ArrayLike<number>, vocabSize: 
     if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
     throw new Error(`${caller}: id ${id} at ${i}; expected an integer from 0 to ${vocabSize - 1}`);
   }
+}
+
+/**
+ * The targets of ids: what follows each, int32 [B, T], with -100, which losses ignore, behind the last. Give it labels
+ * with -100 where a token is not to be learned.
+ */
+export function nextTokens(ids: tf.Tensor2D): tf.Tensor2D {
+  const [b, t] = ids.shape;
+  return tf.tidy(() => tf.concat([ids.slice([0, 1], [b, t - 1]), tf.fill([b, 1], -100, "int32")], 1));
 }

@@ -1,0 +1,109 @@
+import { Rng, type Tree, treeDispose } from "@genai/core";
+import { describeOnEngines, expectClose } from "@genai/testing";
+import * as tf from "@tensorflow/tfjs";
+import { expect, it } from "vitest";
+import type { CausalLm, KvCache } from "../src/index.ts";
+
+const tolerance = { atol: 2e-5, rtol: 2e-4 };
+const idsOf = (rows: number[][]) => tf.tensor2d(rows, undefined, "int32");
+
+/** The tests that every causal language model passes: vocabSize >= 12, blockSize >= 10. */
+export function describeCausalLm<P extends Tree>(name: string, lm: CausalLm<P>, create: (rng: Rng) => P): void {
+  const prompt = [3, 1, 4, 1, 5, 9, 2];
+  const other = [2, 7, 1, 8, 2, 8, 1];
+  const length = prompt.length;
+
+  describeOnEngines(`${name} as a causal language model`, (engine) => {
+    it("never sees the future", async () => {
+      const params = create(new Rng(1));
+      const logits = engine().compile((params: P, ids: tf.Tensor2D) => lm.logits(params, ids));
+      const a = await logits(params, idsOf([prompt]));
+      for (let t = 0; t < length - 1; t++) {
+        const changed = prompt.map((id, i) => (i > t ? (id + 1) % 11 : id));
+        const b = await logits(params, idsOf([changed]));
+        const upTo = (x: tf.Tensor3D) => x.slice([0, 0, 0], [1, t + 1, lm.vocabSize]);
+        await expectClose(upTo(b), upTo(a), { atol: 1e-6, rtol: 1e-6 }, `logits up to ${t}`);
+        const after = (x: tf.Tensor3D) => x.slice([0, t + 1, 0], [1, 1, lm.vocabSize]);
+        expect(await after(a).data(), "and what comes later does change").not.toEqual(await after(b).data());
+      }
+      logits.dispose();
+    });
+
+    it("gives the same logits with and without a cache, whatever the first step reads", async () => {
+      const params = create(new Rng(1));
+      const logits = engine().compile((params: P, ids: tf.Tensor2D) => lm.logits(params, ids));
+      const step = engine().compile((params: P, ids: tf.Tensor2D, cache: KvCache) => lm.step(params, ids, cache));
+      const rows = [prompt, other];
+      const want = await logits(params, idsOf(rows));
+      for (const first of [1, 4, length]) {
+        let cache = lm.createCache(2, length + 2);
+        for (let read = 0; read < length; ) {
+          const count = read === 0 ? first : 1;
+          const next = await step(params, idsOf(rows.map((row) => row.slice(read, read + count))), cache);
+          treeDispose(cache);
+          cache = next.cache;
+          read += count;
+          const at = want.slice([0, read - 1, 0], [2, 1, lm.vocabSize]).reshape([2, lm.vocabSize]);
+          await expectClose(next.logits, at, tolerance, `logits after ${read} tokens, ${first} at once`);
+          expect((await cache.position.data())[0]).toBe(read);
+        }
+        treeDispose(cache);
+      }
+      logits.dispose();
+      step.dispose();
+    });
+
+    it("does not change when a prompt is padded on the left", async () => {
+      const params = create(new Rng(1));
+      const logits = engine().compile((params: P, ids: tf.Tensor2D, start?: tf.Tensor1D) =>
+        lm.logits(params, ids, start ? { start } : {}),
+      );
+      const step = engine().compile((params: P, ids: tf.Tensor2D, cache: KvCache) => lm.step(params, ids, cache));
+      const short = prompt.slice(0, 4);
+      const alone = await logits(params, idsOf([short]));
+      const rows = [other, [6, 10, 6, ...short]];
+      const start = tf.tensor1d([0, 3], "int32");
+      const padded = await logits(params, idsOf(rows), start);
+      await expectClose(padded.slice([1, 3, 0], [1, 4, lm.vocabSize]), alone, tolerance, "logits");
+      const whole = await logits(params, idsOf([other]));
+      await expectClose(padded.slice([0, 0, 0], [1, 7, lm.vocabSize]), whole, tolerance, "logits of the long row");
+
+      const cache = lm.createCache(2, 9, { start: [0, 3] });
+      const read = await step(params, idsOf(rows), cache);
+      const last = alone.slice([0, 3, 0], [1, 1, lm.vocabSize]).reshape([1, lm.vocabSize]);
+      await expectClose(read.logits.slice([1, 0], [1, lm.vocabSize]), last, tolerance, "logits of the first step");
+      const next = await step(params, idsOf([[5], [5]]), read.cache);
+      const longer = await logits(params, idsOf([[...short, 5]]));
+      const want = longer.slice([0, 4, 0], [1, 1, lm.vocabSize]).reshape([1, lm.vocabSize]);
+      await expectClose(next.logits.slice([1, 0], [1, lm.vocabSize]), want, tolerance, "logits of the next step");
+      logits.dispose();
+      step.dispose();
+    });
+
+    it("leaks nothing while it decodes", async () => {
+      const params = create(new Rng(1));
+      const step = engine().compile((params: P, ids: tf.Tensor2D, cache: KvCache) => lm.step(params, ids, cache));
+      let cache = lm.createCache(1, 9);
+      const counts: number[] = [];
+      for (let i = 0; i < 5; i++) {
+        const ids = idsOf([[i + 1]]);
+        const next = await step(params, ids, cache);
+        treeDispose([cache, ids, next.logits]);
+        cache = next.cache;
+        counts.push(tf.memory().numTensors);
+      }
+      expect(counts.slice(2).every((n) => n === counts[1])).toBe(true);
+      step.dispose();
+    });
+  });
+
+  it(`${name} refuses ids that it cannot read`, () => {
+    const params = create(new Rng(1));
+    const tooLong = tf.zeros([1, lm.blockSize + 3], "int32") as tf.Tensor2D;
+    expect(() => lm.logits(params, tooLong)).toThrow(`3 more than the context of ${lm.blockSize}`);
+    expect(() => lm.logits(params, tf.zeros([1, 0], "int32"))).toThrow("no tokens");
+    expect(() => lm.logits(params, tf.zeros([1, 3]))).toThrow("expected int32");
+    expect(() => lm.step(params, tf.zeros([1, 4], "int32"), lm.createCache(1, 3))).toThrow("room for 3");
+    expect(() => lm.logits(params, idsOf([prompt]), { start: tf.tensor1d([0, 0], "int32") })).toThrow("start is");
+  });
+}
