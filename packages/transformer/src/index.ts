@@ -1,5 +1,23 @@
 export type { Activation } from "./activation.ts";
 export { type CausalLm, type CausalLogitsOptions, checkIdRange, nextTokens } from "./causal-lm.ts";
+export { createDecoder, type Decoder } from "./generation/decoder.ts";
+export type { SamplingOptions } from "./generation/draw-tokens.ts";
+export { type GeneratedToken, type GenerateOptions, generate, generateIds } from "./generation/generate.ts";
+export {
+  allowTokens,
+  drawByGumbel,
+  drawByInverseCdf,
+  drawGreedily,
+  frequencyPresencePenalty,
+  minP,
+  noRepeatNgrams,
+  repetitionPenalty,
+  temperature,
+  tokenCounts,
+  topK,
+  topP,
+  typical,
+} from "./generation/sampling-filters.ts";
 export {
   createGpt2,
   type Gpt2,
@@ -14,4 +32,18 @@ export {
   gpt2Step,
 } from "./gpt2.ts";
 export { type CreateKvCacheOptions, createKvCache, type KvCache, reorderKvCache } from "./kv-cache.ts";
+export {
+  createLlama,
+  type Llama,
+  type LlamaBlock,
+  type LlamaConfig,
+  type LlamaParams,
+  llamaHidden,
+  llamaLm,
+  llamaLogits,
+  llamaLoss,
+  llamaPresets,
+  llamaStep,
+} from "./llama.ts";
 export type { Affine, Weight } from "./param-makers.ts";
+export type { RopeScaling } from "./rope.ts";

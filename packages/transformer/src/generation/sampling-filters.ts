@@ -109,7 +109,7 @@ export function repetitionPenalty(logits: tf.Tensor2D, previous: tf.Tensor2D, pe
   if (!(penalty > 0)) throw new Error(`repetitionPenalty: penalty (${penalty}) must be positive`);
   return tf.tidy(() => {
     const penalised = tf.where(tf.less(logits, 0), tf.mul(logits, penalty), tf.div(logits, penalty));
-    return tf.where(tf.greater(tokenCounts(previous, logits.shape[1]), 0), penalised, logits);
+    return tf.where(tf.greater(tokenCounts(previous, logits.shape[1]), 0), penalised, logits) as tf.Tensor2D;
   });
 }
 
