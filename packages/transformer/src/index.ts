@@ -1,5 +1,6 @@
 export type { Activation } from "./activation.ts";
 export { type CausalLm, type CausalLogitsOptions, checkIdRange, nextTokens } from "./causal-lm.ts";
+export { type BeamSearchOptions, beamSearch, type Hypothesis } from "./generation/beam-search.ts";
 export { createDecoder, type Decoder } from "./generation/decoder.ts";
 export type { SamplingOptions } from "./generation/draw-tokens.ts";
 export { type GeneratedToken, type GenerateOptions, generate, generateIds } from "./generation/generate.ts";
