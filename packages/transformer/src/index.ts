@@ -1,4 +1,19 @@
 export type { Activation } from "./activation.ts";
+export {
+  type Bert,
+  type BertConfig,
+  type BertLayer,
+  type BertOptions,
+  type BertParams,
+  bertClassLogits,
+  bertClassLoss,
+  bertHidden,
+  bertMaskedLmLogits,
+  bertMaskedLmLoss,
+  bertPooled,
+  bertPresets,
+  createBert,
+} from "./bert.ts";
 export { type CausalLm, type CausalLogitsOptions, checkIdRange, nextTokens } from "./causal-lm.ts";
 export { type BeamSearchOptions, beamSearch, type Hypothesis } from "./generation/beam-search.ts";
 export { createDecoder, type Decoder } from "./generation/decoder.ts";
