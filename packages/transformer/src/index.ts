@@ -63,3 +63,12 @@ export {
 } from "./llama.ts";
 export type { Affine, Weight } from "./param-makers.ts";
 export type { RopeScaling } from "./rope.ts";
+export {
+  type ContinuationScore,
+  type Perplexity,
+  type PerplexityOptions,
+  perplexity,
+  type ScoredText,
+  type ScoringOptions,
+  scoreContinuations,
+} from "./scoring.ts";
