@@ -1,0 +1,124 @@
+import { concatBytes, encodeSafetensors, FormatError, openSafetensors, treeDispose, treeEntries } from "@genai/core";
+import { checkLoraConfig, type Lora, type LoraConfig, type LoraFactors } from "./lora.ts";
+
+// Adapters in the format of Hugging Face's PEFT: adapter_config.json and adapter_model.safetensors.
+
+/** The files of an adapter, by name. */
+export interface LoraFiles {
+  readonly "adapter_config.json": Uint8Array;
+  readonly "adapter_model.safetensors": Uint8Array;
+}
+
+export interface LoraFileOptions {
+  /** What the published names of the model's layers begin with: "transformer." for GPT-2 language models. Default none. */
+  readonly prefix?: string;
+}
+
+const ROOT = "base_model.model.";
+
+/**
+ * Encodes an adapter as PEFT does.
+ *
+ * @param options.baseModel name of the model it belongs to, for the reader
+ */
+export async function encodeLora(
+  { config, params }: Lora,
+  options: LoraFileOptions & { readonly baseModel?: string } = {},
+): Promise<LoraFiles> {
+  const { prefix = "", baseModel = null } = options;
+  const entries = treeEntries(params).map(([path, tensor]) => [`${ROOT}${prefix}${path}`, tensor] as const);
+  const json = {
+    base_model_name_or_path: baseModel,
+    bias: "none",
+    fan_in_fan_out: config.fanInFanOut ?? false,
+    inference_mode: true,
+    init_lora_weights: true,
+    lora_alpha: config.alpha,
+    lora_dropout: 0,
+    modules_to_save: null,
+    peft_type: "LORA",
+    r: config.rank,
+    target_modules: config.targets,
+    task_type: "CAUSAL_LM",
+    use_dora: false,
+    use_rslora: false,
+  };
+  return {
+    "adapter_config.json": new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`),
+    "adapter_model.safetensors": concatBytes(await encodeSafetensors(entries, { format: "pt" })),
+  };
+}
+
+/**
+ * Decodes an adapter of PEFT's.
+ *
+ * @returns an adapter whose tensors the caller owns
+ * @throws FormatError for adapters of another kind (DoRA, trained biases, ranks of their own for some layers) and for
+ *   names that are no factors of layers under the prefix
+ */
+export async function decodeLora(files: LoraFiles, options: LoraFileOptions = {}): Promise<Lora> {
+  const { prefix = "" } = options;
+  const json = parseConfig(files["adapter_config.json"]);
+  const file = await openSafetensors(files["adapter_model.safetensors"], "decodeLora");
+  const params: Record<string, Partial<LoraFactors>> = {};
+  try {
+    for (const name of file.tensors.keys()) {
+      const begin = `${ROOT}${prefix}`;
+      const [, layer, factor] = /^(.+)\.(lora_[AB])\.weight$/.exec(name.slice(begin.length)) ?? [];
+      if (!name.startsWith(begin) || layer === undefined) {
+        throw new FormatError(
+          `decodeLora: tensor '${name}'; expected names such as '${begin}LAYER.lora_A.weight' (prefix '${prefix}')`,
+        );
+      }
+      params[layer] = { ...params[layer], [factor as keyof LoraFactors]: { weight: await file.tensor(name) } };
+    }
+    for (const [layer, { lora_A, lora_B }] of Object.entries(params)) {
+      if (lora_A && lora_B) continue;
+      throw new FormatError(`decodeLora: ${layer} has only one of lora_A and lora_B; expected both`);
+    }
+    const layers = Object.keys(params);
+    if (layers.length === 0) throw new FormatError("decodeLora: the file holds no factors; expected at least one pair");
+    const config: LoraConfig = { ...json, targets: json.targets ?? layers };
+    checkLoraConfig("decodeLora", config);
+    return { config, params: params as Record<string, LoraFactors> };
+  } catch (error) {
+    treeDispose(params);
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+type ParsedConfig = Omit<LoraConfig, "targets"> & { readonly targets?: readonly string[] };
+
+function parseConfig(bytes: Uint8Array): ParsedConfig {
+  let json: Record<string, unknown>;
+  try {
+    json = JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new FormatError("decodeLora: adapter_config.json is no JSON", { cause });
+  }
+  const refuse = (field: string, expected: string) => {
+    throw new FormatError(`decodeLora: ${field} is ${JSON.stringify(json[field])}; expected ${expected}`);
+  };
+  const isEmpty = (value: unknown) =>
+    value === undefined || value === null || (typeof value === "object" && Object.keys(value).length === 0);
+  if (json.peft_type !== "LORA") refuse("peft_type", "LORA");
+  if (json.use_dora) refuse("use_dora", "false");
+  if (json.bias !== undefined && json.bias !== "none") refuse("bias", "none");
+  for (const field of ["modules_to_save", "rank_pattern", "alpha_pattern"]) {
+    if (!isEmpty(json[field])) refuse(field, "none");
+  }
+  const { r, lora_alpha: alpha, fan_in_fan_out: fanInFanOut, target_modules: targets } = json;
+  if (typeof r !== "number") refuse("r", "a number");
+  if (typeof alpha !== "number") refuse("lora_alpha", "a number");
+  const rank = r as number;
+  return {
+    rank,
+    // Rank-stabilised adapters are scaled by alpha / sqrt(r).
+    alpha: json.use_rslora ? (alpha as number) * Math.sqrt(rank) : (alpha as number),
+    ...(fanInFanOut ? { fanInFanOut: true } : {}),
+    // PEFT also takes a regular expression here; the layers then are those of the file.
+    ...(Array.isArray(targets) && { targets: targets as string[] }),
+  };
+}
