@@ -17,6 +17,8 @@ export interface CausalContextOptions {
 export interface CausalContext {
   /** int32 [T], or [B, T] where rows differ: 0 for the first token behind the padding. Padding has 0 too. */
   readonly positions: tf.Tensor;
+  /** int32 [T]: the places of the tokens among the keys, padding counted. */
+  readonly slots: tf.Tensor;
   /** Positions are below this number: T, or L with a cache. */
   readonly length: number;
   /** Added to the scores: 0 where a query sees a key and -1e9 where not; broadcasts against [B, H, T, S]. */
@@ -58,16 +60,18 @@ export function causalContext(caller: string, ids: tf.Tensor2D, options: CausalC
     },
   };
   const queries = range(t);
-  if (!cache && !start && window === undefined) return { ...common, positions: queries, bias: causalBias(t) };
+  if (!cache && !start && window === undefined)
+    return { ...common, positions: queries, slots: queries, bias: causalBias(t) };
   const slots = cache ? queries.add(cache.position) : queries; // [T]
   const i = slots.reshape([t, 1]);
   const j = range(length).reshape([1, length]);
   let seen = tf.lessEqual(j, i); // [T, S]
   if (window !== undefined) seen = seen.logicalAnd(tf.greater(j, i.sub(tf.scalar(window, "int32"))));
-  if (!start) return { ...common, positions: slots, bias: maskBias(seen) };
+  if (!start) return { ...common, positions: slots, slots, bias: maskBias(seen) };
   const behindPadding = tf.greaterEqual(j, start.reshape([b, 1])); // [B, S]
   return {
     ...common,
+    slots,
     positions: tf.maximum(slots.reshape([1, t]).sub(start.reshape([b, 1])), tf.scalar(0, "int32")), // [B, T]
     bias: maskBias(tf.logicalAnd(seen.expandDims(0), behindPadding.expandDims(1)).expandDims(1)), // [B, 1, T, S]
   };

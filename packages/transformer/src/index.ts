@@ -61,6 +61,18 @@ export {
   llamaPresets,
   llamaStep,
 } from "./llama.ts";
+export {
+  applyLora,
+  createLora,
+  type Lora,
+  type LoraConfig,
+  type LoraFactors,
+  type LoraParams,
+  type LoraTree,
+  mergeLora,
+  trainsLora,
+} from "./lora.ts";
+export { decodeLora, encodeLora, type LoraFileOptions, type LoraFiles } from "./lora-files.ts";
 export type { Affine, Weight } from "./param-makers.ts";
 export type { RopeScaling } from "./rope.ts";
 export {
@@ -72,3 +84,22 @@ export {
   type ScoringOptions,
   scoreContinuations,
 } from "./scoring.ts";
+export {
+  createT5,
+  createT5Cache,
+  type T5,
+  type T5Attention,
+  type T5Cache,
+  type T5Config,
+  type T5CrossAttention,
+  type T5FeedForward,
+  type T5Options,
+  type T5Params,
+  type T5SelfAttention,
+  t5DecoderIds,
+  t5Encode,
+  t5Logits,
+  t5Loss,
+  t5Presets,
+  t5Step,
+} from "./t5.ts";

@@ -1,0 +1,407 @@
+import {
+  attention,
+  type CrossEntropyOptions,
+  crossEntropy,
+  dropout,
+  embedding,
+  gelu,
+  linear,
+  maskBias,
+  mergeHeads,
+  normalInit,
+  type Rng,
+  relu,
+  rmsNorm,
+  splitHeads,
+} from "@genai/core";
+import * as tf from "@tensorflow/tfjs";
+import { type CausalContext, causalContext } from "./causal-context.ts";
+import { checkIds } from "./causal-lm.ts";
+import { type CreateKvCacheOptions, createKvCache, type KvCache } from "./kv-cache.ts";
+import {
+  checkDropout,
+  checkSizes,
+  type MakeParam,
+  makeEmbedding,
+  makeLinear,
+  makeNorm,
+  type Weight,
+} from "./param-makers.ts";
+import { type RelativeBuckets, relativeBuckets } from "./relative-buckets.ts";
+
+// T5: an encoder that reads a text and a decoder that writes another, with biases of relative positions instead of
+// embeddings of absolute ones, no biases in linear layers and no 1/sqrt(D) in attention.
+//
+//   C. Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 2020,
+//   arXiv:1910.10683
+//
+// Shapes: B batch, S tokens read, T tokens written, C nEmbd, H nHead, D headDim, F nInner, V vocabSize. Parameters have
+// the published names; linear weights are [out, in].
+
+export interface T5Config {
+  readonly vocabSize: number;
+  readonly nEmbd: number;
+  readonly nHead: number;
+  readonly headDim: number;
+  /** Width of the feed-forward layers. */
+  readonly nInner: number;
+  /** Layers of the encoder. */
+  readonly nLayer: number;
+  /** nLayer by default. */
+  readonly nDecoderLayer?: number;
+  /** Buckets of relative positions; 32 by default. */
+  readonly buckets?: number;
+  /** Distances from here on share a bucket; 128 by default. */
+  readonly maxDistance?: number;
+  /** Default 1e-6. */
+  readonly layerNormEps?: number;
+  /** "relu" (default), or "gated-gelu" as T5 1.1 has it. */
+  readonly feedForward?: "relu" | "gated-gelu";
+  /** Whether the head is the embedding, its logits then scaled by 1 / sqrt(C); default true. */
+  readonly tieWordEmbeddings?: boolean;
+  /** The id before the first that the decoder writes; 0 by default, the padding's. */
+  readonly decoderStartId?: number;
+  /** Acts only with an Rng. Default 0. */
+  readonly dropout?: number;
+}
+
+export type T5Attention = {
+  q: Weight; // [H D, C]
+  k: Weight; // [H D, C]
+  v: Weight; // [H D, C]
+  o: Weight; // [C, H D]
+  relative_attention_bias?: Weight; // [buckets, H]; in the first block, for all
+};
+export type T5SelfAttention = { SelfAttention: T5Attention; layer_norm: Weight };
+export type T5CrossAttention = { EncDecAttention: T5Attention; layer_norm: Weight };
+export type T5FeedForward = {
+  DenseReluDense: { wi: Weight; wo: Weight } | { wi_0: Weight; wi_1: Weight; wo: Weight }; // [F, C] and [C, F]
+  layer_norm: Weight;
+};
+
+export type T5Params = {
+  shared: Weight; // [V, C]
+  encoder: { block: { layer: [T5SelfAttention, T5FeedForward] }[]; final_layer_norm: Weight };
+  decoder: { block: { layer: [T5SelfAttention, T5CrossAttention, T5FeedForward] }[]; final_layer_norm: Weight };
+  lm_head?: Weight; // [V, C]; absent when tied
+};
+
+/** A T5 encoder-decoder; see `createT5`. */
+export interface T5 {
+  readonly config: T5Config;
+  readonly params: T5Params;
+}
+
+export interface T5Options {
+  /** [B, S]: 1 for tokens read, 0 for padding, which is not attended to. Default all tokens. */
+  readonly attentionMask?: tf.Tensor2D;
+  /** Its presence means training: it draws the dropout. */
+  readonly rng?: Rng;
+}
+
+/** What the decoder remembers: of its own tokens as any causal model, and of the text read. A tree of tensors. */
+export type T5Cache = KvCache & {
+  cross: { k: tf.Tensor4D; v: tf.Tensor4D }[]; // [B, H, S, D]
+  attentionMask: tf.Tensor2D; // [B, S]
+};
+
+/**
+ * Creates a T5 with the initialisation of its authors' code: variances of 1 / fan in, embeddings of variance 1.
+ *
+ * @throws if a size is no positive integer.
+ */
+export function createT5(config: T5Config, rng: Rng): T5 {
+  return { config, params: t5Params(config, (shape, init) => init(shape, rng)) };
+}
+
+/** The parameters of a configuration, each made by `make`. */
+export function t5Params(config: T5Config, make: MakeParam): T5Params {
+  checkT5Config(config);
+  const { vocabSize, nEmbd, nHead, headDim, nInner, nLayer, nDecoderLayer = nLayer, buckets = 32 } = config;
+  const inner = nHead * headDim;
+  const dense = (inDim: number, outDim: number, variance: number) =>
+    makeLinear(make, inDim, outDim, normalInit(Math.sqrt(variance)), false);
+  const norm = () => makeNorm(make, nEmbd, false);
+  const attentionOf = (hasBias: boolean): T5Attention => ({
+    q: dense(nEmbd, inner, 1 / (nEmbd * headDim)), // the missing 1/sqrt(D) of the scores is here
+    k: dense(nEmbd, inner, 1 / nEmbd),
+    v: dense(nEmbd, inner, 1 / nEmbd),
+    o: dense(inner, nEmbd, 1 / inner),
+    ...(hasBias ? { relative_attention_bias: makeEmbedding(make, buckets, nHead, normalInit(nEmbd ** -0.5)) } : {}),
+  });
+  const selfAttention = (i: number): T5SelfAttention => ({ SelfAttention: attentionOf(i === 0), layer_norm: norm() });
+  const feedForward = (): T5FeedForward => ({
+    DenseReluDense:
+      config.feedForward === "gated-gelu"
+        ? {
+            wi_0: dense(nEmbd, nInner, 1 / nEmbd),
+            wi_1: dense(nEmbd, nInner, 1 / nEmbd),
+            wo: dense(nInner, nEmbd, 1 / nInner),
+          }
+        : { wi: dense(nEmbd, nInner, 1 / nEmbd), wo: dense(nInner, nEmbd, 1 / nInner) },
+    layer_norm: norm(),
+  });
+  return {
+    shared: makeEmbedding(make, vocabSize, nEmbd, normalInit(1)),
+    encoder: {
+      block: Array.from({ length: nLayer }, (_, i) => ({ layer: [selfAttention(i), feedForward()] })),
+      final_layer_norm: norm(),
+    },
+    decoder: {
+      block: Array.from({ length: nDecoderLayer }, (_, i) => ({
+        layer: [selfAttention(i), { EncDecAttention: attentionOf(false), layer_norm: norm() }, feedForward()],
+      })),
+      final_layer_norm: norm(),
+    },
+    ...((config.tieWordEmbeddings ?? true)
+      ? {}
+      : { lm_head: makeEmbedding(make, vocabSize, nEmbd, normalInit(nEmbd ** -0.5)) }),
+  };
+}
+
+/** What the decoder reads of a text. @param ids int32 [B, S], each in [0, V) @returns [B, S, C] */
+export function t5Encode(t5: T5, ids: tf.Tensor2D, options: T5Options = {}): tf.Tensor3D {
+  checkIds("t5Encode", ids, Number.POSITIVE_INFINITY);
+  checkMask("t5Encode", options.attentionMask, ids.shape);
+  return tf.tidy(() => encode(t5, ids, options) as tf.Tensor3D);
+}
+
+/**
+ * Logits of the next token written at every position.
+ *
+ * @param ids int32 [B, S], the text read
+ * @param decoderIds int32 [B, T], what is written, beginning with `decoderStartId`; see `t5DecoderIds`
+ * @returns [B, T, V]
+ */
+export function t5Logits(t5: T5, ids: tf.Tensor2D, decoderIds: tf.Tensor2D, options: T5Options = {}): tf.Tensor3D {
+  checkIds("t5Logits", decoderIds, Number.POSITIVE_INFINITY);
+  return tf.tidy(() => {
+    const cross = crossMemory(t5, t5Encode(t5, ids, options));
+    const context = causalContext("t5Logits", decoderIds);
+    const bias = options.attentionMask && paddingBias(options.attentionMask);
+    return head(t5, decode(t5, decoderIds, { context, cross, bias, rng: options.rng })) as tf.Tensor3D;
+  });
+}
+
+/**
+ * Mean cross-entropy of the text to be written, in nats.
+ *
+ * @param ids int32 [B, S], the text read
+ * @param targets int32 [B, T]: the text to be written with its end of sequence, and -100 for padding
+ */
+export function t5Loss(
+  t5: T5,
+  ids: tf.Tensor2D,
+  targets: tf.Tensor2D,
+  options: T5Options & Omit<CrossEntropyOptions, "ignoreIndex"> = {},
+): tf.Scalar {
+  return tf.tidy(() => {
+    const decoderIds = t5DecoderIds(t5.config, targets);
+    return crossEntropy(t5Logits(t5, ids, decoderIds, options), targets, options) as tf.Scalar;
+  });
+}
+
+/** What the decoder reads to write targets int32 [B, T]: them one place later, behind `decoderStartId`; 0 for -100. */
+export function t5DecoderIds(config: T5Config, targets: tf.Tensor2D): tf.Tensor2D {
+  const [b, t] = targets.shape;
+  return tf.tidy(() => {
+    const before = tf.maximum(targets.slice([0, 0], [b, t - 1]), tf.scalar(0, "int32"));
+    return tf.concat([tf.fill([b, 1], config.decoderStartId ?? 0, "int32"), before], 1) as tf.Tensor2D;
+  });
+}
+
+/**
+ * A cache for writing at most `length` tokens about a text.
+ *
+ * @param encoded [B, S, C], from `t5Encode`
+ * @param options.attentionMask [B, S], as for `t5Encode`
+ */
+export function createT5Cache(
+  t5: T5,
+  encoded: tf.Tensor3D,
+  length: number,
+  options: CreateKvCacheOptions & { readonly attentionMask?: tf.Tensor2D } = {},
+): T5Cache {
+  const { nHead, headDim, nLayer, nDecoderLayer = nLayer } = t5.config;
+  const [batchSize, s] = encoded.shape;
+  checkMask("createT5Cache", options.attentionMask, [batchSize, s]);
+  return tf.tidy(() => ({
+    ...createKvCache({ batchSize, layers: nDecoderLayer, heads: nHead, length, headDim }, options),
+    cross: crossMemory(t5, encoded),
+    attentionMask: options.attentionMask?.clone() ?? (tf.ones([batchSize, s]) as tf.Tensor2D),
+  }));
+}
+
+/**
+ * Reads what has been written behind what is in the cache; see `CausalLm.step`.
+ *
+ * @param decoderIds int32 [B, T]
+ * @returns logits [B, V] of what follows the last of them, and the cache with them in it
+ */
+export function t5Step(t5: T5, decoderIds: tf.Tensor2D, cache: T5Cache): { logits: tf.Tensor2D; cache: T5Cache } {
+  checkIds("t5Step", decoderIds, Number.POSITIVE_INFINITY);
+  return tf.tidy(() => {
+    const context = causalContext("t5Step", decoderIds, { cache });
+    const { cross, attentionMask } = cache;
+    const hidden = decode(t5, decoderIds, { context, cross, bias: paddingBias(attentionMask) });
+    const [b, t] = decoderIds.shape;
+    const last = hidden.slice([0, t - 1, 0], [b, 1, t5.config.nEmbd]).reshape([b, t5.config.nEmbd]);
+    const kept = {
+      cross: cross.map(({ k, v }) => ({ k: k.clone(), v: v.clone() })),
+      attentionMask: attentionMask.clone(),
+    };
+    return { logits: head(t5, last) as tf.Tensor2D, cache: { ...context.advanced(), ...kept } };
+  });
+}
+
+function encode({ config, params }: T5, ids: tf.Tensor2D, { attentionMask, rng }: T5Options): tf.Tensor {
+  const rate = config.dropout ?? 0;
+  const places = range(ids.shape[1]);
+  const table = params.encoder.block[0]!.layer[0].SelfAttention.relative_attention_bias!;
+  const relative = relativeBias(table, places, ids.shape[1], { ...bucketsOf(config), bidirectional: true });
+  const bias = attentionMask ? relative.add(paddingBias(attentionMask)) : relative;
+  let x = dropout(embedding(params.shared, ids), rate, rng); // [B, S, C]
+  for (const { layer } of params.encoder.block) {
+    x = t5SelfAttention(layer[0], config, x, { bias, rng });
+    x = feedForward(layer[1], config, x, rng);
+  }
+  return dropout(rmsNorm(params.encoder.final_layer_norm, x, normOf(config)), rate, rng);
+}
+
+function decode(
+  { config, params }: T5,
+  ids: tf.Tensor2D,
+  at: {
+    readonly context: CausalContext;
+    readonly cross: T5Cache["cross"];
+    readonly bias: tf.Tensor | undefined;
+    readonly rng?: Rng | undefined;
+  },
+): tf.Tensor {
+  const { context, cross, rng } = at;
+  const rate = config.dropout ?? 0;
+  const table = params.decoder.block[0]!.layer[0].SelfAttention.relative_attention_bias!;
+  const relative = relativeBias(table, context.slots, context.length, { ...bucketsOf(config), bidirectional: false });
+  const bias = relative.add(context.bias);
+  let x = dropout(embedding(params.shared, ids), rate, rng); // [B, T, C]
+  for (const [i, { layer }] of params.decoder.block.entries()) {
+    x = t5SelfAttention(layer[0], config, x, { bias, rng, remember: (k, v) => context.remember(i, k, v) });
+    const p = layer[1].EncDecAttention;
+    const q = splitHeads(linear(p.q, rmsNorm(layer[1].layer_norm, x, normOf(config))), config.nHead);
+    const options = { scale: 1, ...(at.bias ? { bias: at.bias } : {}), dropout: rate, rng };
+    const read = linear(p.o, mergeHeads(attention(q, cross[i]!.k, cross[i]!.v, options)));
+    x = feedForward(layer[2], config, x.add(dropout(read, rate, rng)), rng);
+  }
+  return dropout(rmsNorm(params.decoder.final_layer_norm, x, normOf(config)), rate, rng);
+}
+
+/** x + attention of the norm of x to itself. x [B, T, C] to [B, T, C]. */
+export function t5SelfAttention(
+  p: T5SelfAttention,
+  config: Pick<T5Config, "nHead" | "layerNormEps" | "dropout">,
+  x: tf.Tensor,
+  at: {
+    readonly bias: tf.Tensor;
+    readonly rng?: Rng | undefined;
+    readonly remember?: (k: tf.Tensor, v: tf.Tensor) => { k: tf.Tensor; v: tf.Tensor };
+  },
+): tf.Tensor {
+  const { bias, rng } = at;
+  const { nHead, dropout: rate = 0 } = config;
+  const normed = rmsNorm(p.layer_norm, x, normOf(config));
+  const { q: wq, k: wk, v: wv, o } = p.SelfAttention;
+  const [q, newK, newV] = [wq, wk, wv].map((w) => splitHeads(linear(w, normed), nHead)); // [B, H, T, D]
+  const { k, v } = at.remember?.(newK!, newV!) ?? { k: newK!, v: newV! };
+  const mixed = attention(q!, k, v, { bias, scale: 1, dropout: rate, rng });
+  return x.add(dropout(linear(o, mergeHeads(mixed)), rate, rng));
+}
+
+function feedForward(p: T5FeedForward, config: T5Config, x: tf.Tensor, rng: Rng | undefined): tf.Tensor {
+  const rate = config.dropout ?? 0;
+  const dense = p.DenseReluDense;
+  const h = rmsNorm(p.layer_norm, x, normOf(config));
+  const inner =
+    "wi" in dense
+      ? relu(linear(dense.wi, h))
+      : gelu(linear(dense.wi_0, h), { approximate: "tanh" }).mul(linear(dense.wi_1, h)); // [B, T, F]
+  return x.add(dropout(linear(dense.wo, dropout(inner, rate, rng)), rate, rng));
+}
+
+/**
+ * The bias of relative positions: table[bucket(key - query)].
+ *
+ * @param table `weight` [buckets, H]
+ * @param queries int32 [T], places of the queries among the keys
+ * @returns [1, H, T, S]
+ */
+export function relativeBias(table: Weight, queries: tf.Tensor, keys: number, options: RelativeBuckets): tf.Tensor {
+  // The buckets of all differences there can be, -(S - 1) to S - 1, of which each pair picks one.
+  const all = relativeBuckets(
+    Array.from({ length: 2 * keys - 1 }, (_, i) => i - (keys - 1)),
+    options,
+  );
+  const differences = range(keys)
+    .reshape([1, keys])
+    .sub(queries.reshape([-1, 1])); // [T, S]
+  const buckets = tf.gather(tf.tensor1d(all, "int32"), differences.add(tf.scalar(keys - 1, "int32")).toInt());
+  return embedding(table, buckets).transpose([2, 0, 1]).expandDims(0);
+}
+
+/** Keys and values of the text read, for every block of the decoder. */
+function crossMemory({ config, params }: T5, encoded: tf.Tensor): T5Cache["cross"] {
+  return params.decoder.block.map(({ layer }) => ({
+    k: splitHeads(linear(layer[1].EncDecAttention.k, encoded), config.nHead),
+    v: splitHeads(linear(layer[1].EncDecAttention.v, encoded), config.nHead),
+  }));
+}
+
+function head({ config, params }: T5, x: tf.Tensor): tf.Tensor {
+  return params.lm_head ? linear(params.lm_head, x) : linear(params.shared, x.mul(config.nEmbd ** -0.5));
+}
+
+const normOf = ({ layerNormEps = 1e-6 }: Pick<T5Config, "layerNormEps">) => ({ eps: layerNormEps });
+const bucketsOf = ({ buckets = 32, maxDistance = 128 }: T5Config) => ({ buckets, maxDistance });
+const paddingBias = (mask: tf.Tensor2D) => maskBias(mask.reshape([mask.shape[0], 1, 1, mask.shape[1]]));
+const range = (n: number): tf.Tensor =>
+  tf.tensor1d(
+    Int32Array.from({ length: n }, (_, i) => i),
+    "int32",
+  );
+
+function checkMask(caller: string, mask: tf.Tensor | undefined, want: readonly number[]): void {
+  if (!mask || (mask.shape[0] === want[0] && mask.shape[1] === want[1])) return;
+  throw new Error(`${caller}: attentionMask has shape [${mask.shape}]; expected [${want}], that of the text read`);
+}
+
+function checkT5Config(config: T5Config): void {
+  const { vocabSize, nEmbd, nHead, headDim, nInner, nLayer, nDecoderLayer = nLayer } = config;
+  const { buckets = 32, maxDistance = 128, feedForward = "relu", decoderStartId = 0 } = config;
+  const sizes = { vocabSize, nEmbd, nHead, headDim, nInner, nLayer, nDecoderLayer, buckets, maxDistance };
+  checkSizes("createT5", sizes);
+  if (buckets % 4 !== 0) throw new Error(`createT5: buckets (${buckets}) must be a multiple of 4`);
+  if (maxDistance <= buckets / 2) {
+    throw new Error(`createT5: maxDistance (${maxDistance}) must exceed half of buckets (${buckets})`);
+  }
+  if (feedForward !== "relu" && feedForward !== "gated-gelu") {
+    throw new Error(`createT5: feedForward (${feedForward}) must be relu or gated-gelu`);
+  }
+  if (!(decoderStartId >= 0 && decoderStartId < vocabSize)) {
+    throw new Error(`createT5: decoderStartId (${decoderStartId}) must be from 0 to ${vocabSize - 1}`);
+  }
+  checkDropout("createT5", config.dropout ?? 0);
+}
+
+const t5Sizes = { vocabSize: 32128, headDim: 64, dropout: 0.1 } as const;
+const t511Sizes = { ...t5Sizes, feedForward: "gated-gelu", tieWordEmbeddings: false } as const;
+
+/** Published sizes; spread one to change a field. The flan-t5 models have those of T5 1.1. */
+export const t5Presets = {
+  /** 60.5 million parameters. */
+  "t5-small": { ...t5Sizes, nEmbd: 512, nHead: 8, nInner: 2048, nLayer: 6 },
+  /** 223 million parameters. */
+  "t5-base": { ...t5Sizes, nEmbd: 768, nHead: 12, nInner: 3072, nLayer: 12 },
+  /** 77 million parameters. */
+  "t5-v1_1-small": { ...t511Sizes, nEmbd: 512, nHead: 6, nInner: 1024, nLayer: 8 },
+  /** 248 million parameters. */
+  "t5-v1_1-base": { ...t511Sizes, nEmbd: 768, nHead: 12, nInner: 2048, nLayer: 12 },
+} as const satisfies Record<string, T5Config>;
