@@ -73,7 +73,28 @@ export {
   trainsLora,
 } from "./lora.ts";
 export { decodeLora, encodeLora, type LoraFileOptions, type LoraFiles } from "./lora-files.ts";
+export {
+  type PackedBatch,
+  type PackedRows,
+  type PackingOptions,
+  packDocuments,
+  packedBatches,
+  packStream,
+  segmentMask,
+  type TokenDocument,
+} from "./packing.ts";
 export type { Affine, Weight } from "./param-makers.ts";
+export type { PublishedConfig } from "./pretrained/config-fields.ts";
+export type { ModelSource } from "./pretrained/model-folder.ts";
+export {
+  type ArchitectureName,
+  encodePretrained,
+  type LoadPretrainedOptions,
+  loadPretrained,
+  type PretrainedModel,
+  type SavePretrainedOptions,
+  savePretrained,
+} from "./pretrained/pretrained.ts";
 export type { RopeScaling } from "./rope.ts";
 export {
   type ContinuationScore,

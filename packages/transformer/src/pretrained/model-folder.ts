@@ -1,0 +1,127 @@
+import {
+  type ByteSource,
+  type ByteSourceInput,
+  FormatError,
+  openByteSource,
+  openSafetensors,
+  openShardedSafetensors,
+  type SafetensorsFile,
+} from "@genai/core";
+import type { PublishedConfig } from "./config-fields.ts";
+
+/**
+ * Where the files of a model are: a folder on disk (Node), the http(s) address that their names are appended to, or the
+ * files themselves by name.
+ */
+export type ModelSource = string | URL | Readonly<Record<string, ByteSourceInput>>;
+
+const CONFIG = "config.json";
+const WEIGHTS = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+const MAX_CONFIG_BYTES = 10_000_000;
+
+/** What is in the folder of a model, its weights open but not read. */
+export interface ModelFolder {
+  readonly name: string;
+  readonly config: PublishedConfig;
+  readonly weights: SafetensorsFile;
+}
+
+/** @throws if there is no config.json or neither weights in one file nor their index. */
+export async function openModelFolder(source: ModelSource, caller: string): Promise<ModelFolder> {
+  const { name, locate } = folderOf(source, caller);
+  const config = await readConfig(await openByteSource(locate(CONFIG), caller), caller);
+  const single = await tryOpen(() => locate(WEIGHTS), caller);
+  if (!("error" in single)) return { name, config, weights: await openSafetensors(single, caller) };
+  const index = await tryOpen(() => locate(INDEX), caller);
+  if (!("error" in index)) return { name, config, weights: await openShardedSafetensors(index, locate) };
+  throw new Error(
+    `${caller}: ${name} has no weights; expected ${WEIGHTS} (${single.error.message}) or ${INDEX} (${index.error.message})`,
+  );
+}
+
+function folderOf(source: ModelSource, caller: string): { name: string; locate: (file: string) => ByteSourceInput } {
+  if (typeof source === "string" && !/^https?:\/\//i.test(source)) {
+    return { name: source, locate: (file) => `${source.replace(/[/\\]+$/, "")}/${file}` };
+  }
+  if (typeof source === "string" || source instanceof URL) {
+    const base = new URL(source);
+    if (!base.pathname.endsWith("/")) base.pathname += "/";
+    return { name: base.href, locate: (file) => new URL(encodeURIComponent(file), base) };
+  }
+  const names = Object.keys(source);
+  return {
+    name: "the files",
+    locate(file) {
+      const found = Object.hasOwn(source, file) ? source[file] : undefined;
+      if (found !== undefined) return found;
+      throw new Error(`${caller}: there is no ${file} among the files (${names.join(", ") || "none"})`);
+    },
+  };
+}
+
+async function tryOpen(input: () => ByteSourceInput, caller: string): Promise<ByteSource | { error: Error }> {
+  try {
+    return await openByteSource(input(), caller);
+  } catch (error) {
+    return { error: error as Error };
+  }
+}
+
+async function readConfig(source: ByteSource, caller: string): Promise<PublishedConfig> {
+  try {
+    const where = `${caller}: ${source.name === "bytes" ? CONFIG : source.name}`;
+    if (source.size > MAX_CONFIG_BYTES) {
+      throw new FormatError(`${where}: holds ${source.size} bytes; expected at most ${MAX_CONFIG_BYTES}`);
+    }
+    let json: unknown;
+    try {
+      json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(await source.read(0, source.size)));
+    } catch (cause) {
+      throw new FormatError(`${where}: is not valid JSON: ${(cause as Error).message}`, { cause });
+    }
+    if (typeof json !== "object" || json === null || Array.isArray(json)) {
+      throw new FormatError(`${where}: is no JSON record; expected the fields of a configuration`);
+    }
+    return json as PublishedConfig;
+  } finally {
+    await source.close?.();
+  }
+}
+
+/**
+ * Writes files into a folder, which is made if it is not there; each is there whole or not at all. Weights of an earlier
+ * model that were not written over are removed: readers would prefer or mix them.
+ */
+export async function writeModelFolder(
+  folder: string,
+  files: AsyncIterable<{ readonly file: string; readonly chunks: readonly Uint8Array[] }>,
+): Promise<void> {
+  const [{ mkdir, open, readdir, rename, rm }, { join }] = await Promise.all([
+    import("node:fs/promises"),
+    import("node:path"),
+  ]);
+  await mkdir(folder, { recursive: true });
+  const written = new Set<string>();
+  for await (const { file, chunks } of files) {
+    const temporary = join(folder, `.${file}.${process.pid}.tmp`);
+    try {
+      const handle = await open(temporary, "w");
+      try {
+        for (const chunk of chunks) await handle.writeFile(chunk);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(temporary, join(folder, file));
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+    written.add(file);
+  }
+  for (const name of await readdir(folder)) {
+    const isWeights = /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(name);
+    if (isWeights && !written.has(name)) await rm(join(folder, name));
+  }
+}
