@@ -69,10 +69,11 @@ export {
   type LoraFactors,
   type LoraParams,
   type LoraTree,
+  loraLm,
   mergeLora,
   trainsLora,
 } from "./lora.ts";
-export { decodeLora, encodeLora, type LoraFileOptions, type LoraFiles } from "./lora-files.ts";
+export { decodeLora, encodeLora, type LoraFileOptions, type LoraFiles, loadLora, saveLora } from "./lora-files.ts";
 export {
   type PackedBatch,
   type PackedRows,

@@ -1,13 +1,22 @@
-import { concatBytes, encodeSafetensors, FormatError, openSafetensors, treeDispose, treeEntries } from "@genai/core";
+import {
+  type ByteSourceInput,
+  concatBytes,
+  encodeSafetensors,
+  FormatError,
+  openByteSource,
+  openSafetensors,
+  treeDispose,
+  treeEntries,
+} from "@genai/core";
 import { checkLoraConfig, type Lora, type LoraConfig, type LoraFactors } from "./lora.ts";
 
 // Adapters in the format of Hugging Face's PEFT: adapter_config.json and adapter_model.safetensors.
 
+const CONFIG = "adapter_config.json";
+const WEIGHTS = "adapter_model.safetensors";
+
 /** The files of an adapter, by name. */
-export interface LoraFiles {
-  readonly "adapter_config.json": Uint8Array;
-  readonly "adapter_model.safetensors": Uint8Array;
-}
+export type LoraFiles<F = Uint8Array> = Readonly<Record<typeof CONFIG | typeof WEIGHTS, F>>;
 
 export interface LoraFileOptions {
   /** What the published names of the model's layers begin with: "transformer." for GPT-2 language models. Default none. */
@@ -44,22 +53,55 @@ export async function encodeLora(
     use_rslora: false,
   };
   return {
-    "adapter_config.json": new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`),
-    "adapter_model.safetensors": concatBytes(await encodeSafetensors(entries, { format: "pt" })),
+    [CONFIG]: new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`),
+    [WEIGHTS]: concatBytes(await encodeSafetensors(entries, { format: "pt" })),
   };
+}
+
+/**
+ * Writes an adapter's files into a folder (Node), which is made if it is not there. Each is there whole or not at all.
+ */
+export async function saveLora(
+  folder: string,
+  lora: Lora,
+  options: LoraFileOptions & { readonly baseModel?: string } = {},
+): Promise<void> {
+  const files = await encodeLora(lora, options);
+  const [{ mkdir, rename, rm, writeFile }, { join }] = await Promise.all([
+    import("node:fs/promises"),
+    import("node:path"),
+  ]);
+  await mkdir(folder, { recursive: true });
+  for (const [name, bytes] of Object.entries(files)) {
+    const temporary = join(folder, `.${name}.${process.pid}.tmp`);
+    try {
+      await writeFile(temporary, bytes, { flush: true });
+      await rename(temporary, join(folder, name));
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+}
+
+/** Reads an adapter from a folder (Node); errors as of `decodeLora`. */
+export async function loadLora(folder: string, options: LoraFileOptions = {}): Promise<Lora> {
+  const at = folder.replace(/[/\\]+$/, "");
+  return decodeLora({ [CONFIG]: `${at}/${CONFIG}`, [WEIGHTS]: `${at}/${WEIGHTS}` }, options);
 }
 
 /**
  * Decodes an adapter of PEFT's.
  *
+ * @param files bytes, Blobs, paths (Node) or addresses of the two files
  * @returns an adapter whose tensors the caller owns
  * @throws FormatError for adapters of another kind (DoRA, trained biases, ranks of their own for some layers) and for
  *   names that are no factors of layers under the prefix
  */
-export async function decodeLora(files: LoraFiles, options: LoraFileOptions = {}): Promise<Lora> {
+export async function decodeLora(files: LoraFiles<ByteSourceInput>, options: LoraFileOptions = {}): Promise<Lora> {
   const { prefix = "" } = options;
-  const json = parseConfig(files["adapter_config.json"]);
-  const file = await openSafetensors(files["adapter_model.safetensors"], "decodeLora");
+  const json = parseConfig(await readAll(files[CONFIG]));
+  const file = await openSafetensors(files[WEIGHTS], "decodeLora");
   const params: Record<string, Partial<LoraFactors>> = {};
   try {
     for (const name of file.tensors.keys()) {
@@ -89,6 +131,20 @@ export async function decodeLora(files: LoraFiles, options: LoraFileOptions = {}
   }
 }
 
+const MAX_CONFIG_BYTES = 10_000_000;
+
+async function readAll(input: ByteSourceInput): Promise<Uint8Array> {
+  const source = await openByteSource(input, "decodeLora");
+  try {
+    if (source.size > MAX_CONFIG_BYTES) {
+      throw new FormatError(`decodeLora: ${CONFIG} holds ${source.size} bytes; expected at most ${MAX_CONFIG_BYTES}`);
+    }
+    return await source.read(0, source.size);
+  } finally {
+    await source.close?.();
+  }
+}
+
 type ParsedConfig = Omit<LoraConfig, "targets"> & { readonly targets?: readonly string[] };
 
 function parseConfig(bytes: Uint8Array): ParsedConfig {
@@ -96,8 +152,9 @@ function parseConfig(bytes: Uint8Array): ParsedConfig {
   try {
     json = JSON.parse(new TextDecoder().decode(bytes));
   } catch (cause) {
-    throw new FormatError("decodeLora: adapter_config.json is no JSON", { cause });
+    throw new FormatError(`decodeLora: ${CONFIG} is no JSON`, { cause });
   }
+  if (typeof json !== "object" || json === null) throw new FormatError(`decodeLora: ${CONFIG} is no JSON record`);
   const refuse = (field: string, expected: string) => {
     throw new FormatError(`decodeLora: ${field} is ${JSON.stringify(json[field])}; expected ${expected}`);
   };

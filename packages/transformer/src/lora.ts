@@ -1,5 +1,6 @@
 import { kaimingUniform, type ParamFilter, type Rng, type Tree, treeEntries, treeMap } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
+import type { CausalLm } from "./causal-lm.ts";
 
 // Low-rank adaptation: a matrix W of a trained model stays as it is, and the product of two thin matrices that is added to
 // it is learned.
@@ -82,6 +83,25 @@ export function applyLora<P extends Tree>(params: P, lora: Lora): P {
  */
 export function mergeLora<P extends Tree>(params: P, lora: Lora): P {
   return adapt("mergeLora", params, lora, (tensor) => tensor.clone());
+}
+
+/**
+ * A causal model with an adapter that is not merged, for generating and scoring while it is trained. Each call works the
+ * adapter in anew: merge it to generate much.
+ */
+export function loraLm<P extends Tree>(lm: CausalLm<P>, config: LoraConfig): CausalLm<LoraTree<P>> {
+  checkLoraConfig("loraLm", config);
+  const adapted = ({ base, lora }: LoraTree<P>) => applyLora(base, { config, params: lora });
+  return {
+    vocabSize: lm.vocabSize,
+    blockSize: lm.blockSize,
+    logits: (params, ids, options) => tf.tidy(() => lm.logits(adapted(params), ids, options)),
+    createCache: (...args) => lm.createCache(...args),
+    step(params, ids, cache) {
+      const step = () => lm.step(adapted(params), ids, cache);
+      return tf.tidy(() => step() as unknown as tf.TensorContainerObject) as unknown as ReturnType<typeof step>;
+    },
+  };
 }
 
 /** For a `LoraTree`: the adapter is trained and the model is not. Give it to `gradientStep` and to the optimizer. */

@@ -1,4 +1,7 @@
-import { adamw, encodeSafetensors, gradientStep, Rng, treeDispose, treeEntries } from "@genai/core";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { adamw, createEngine, encodeSafetensors, gradientStep, Rng, treeDispose, treeEntries } from "@genai/core";
 import { describeOnEngines, expectClose } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
@@ -10,13 +13,19 @@ import {
   encodeLora,
   type Gpt2Config,
   type Gpt2Params,
+  generateIds,
+  gpt2Lm,
   gpt2Logits,
   gpt2Loss,
   type Lora,
   type LoraConfig,
   type LoraTree,
+  loadLora,
+  loraLm,
   mergeLora,
   nextTokens,
+  saveLora,
+  scoreContinuations,
   trainsLora,
 } from "../src/index.ts";
 
@@ -142,6 +151,37 @@ describe("an adapter", () => {
     for (const [path, tensor] of treeEntries(back.params)) {
       expect(tensor.dataSync(), path).toEqual(want.get(path)!.dataSync());
     }
+  });
+
+  it("is written to a folder and read from it", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "lora-"));
+    try {
+      const lora = drawnLora(gpt());
+      await saveLora(join(folder, "new"), lora);
+      expect((await readdir(join(folder, "new"))).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors"]);
+      const back = await loadLora(`${join(folder, "new")}/`);
+      expect(back.config).toEqual(lora.config);
+      const path = "h.1.mlp.c_proj";
+      expect(back.params[path]!.lora_B.weight.dataSync()).toEqual(lora.params[path]!.lora_B.weight.dataSync());
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it("generates and scores unmerged as it does merged", async () => {
+    const engine = await createEngine("onnx:cpu");
+    const base = gpt();
+    const lora = drawnLora(base);
+    const merged = mergeLora(base, lora);
+    const [lm, tree] = [loraLm(gpt2Lm(config), loraConfig), { base, lora: lora.params }];
+    const options = { maxNewTokens: 5 };
+    const want = await generateIds(engine, gpt2Lm(config), merged, [[1, 2, 3]], options);
+    expect(await generateIds(engine, lm, tree, [[1, 2, 3]], options)).toEqual(want);
+    const text = { context: [1, 2, 3], continuation: [4, 5] };
+    const [unmerged] = await scoreContinuations(engine, lm, tree, [text]);
+    const [score] = await scoreContinuations(engine, gpt2Lm(config), merged, [text]);
+    expect(unmerged!.logProb).toBeCloseTo(score!.logProb, 4);
+    engine.dispose();
   });
 
   it("is scaled by alpha / sqrt(rank) when its file says that it is rank-stabilised", async () => {
