@@ -93,6 +93,7 @@ export {
   type LoadPretrainedOptions,
   loadPretrained,
   type PretrainedModel,
+  pretrainedLm,
   type SavePretrainedOptions,
   savePretrained,
 } from "./pretrained/pretrained.ts";

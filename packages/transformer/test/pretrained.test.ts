@@ -21,6 +21,7 @@ import {
   llamaLogits,
   loadPretrained,
   type PretrainedModel,
+  pretrainedLm,
   savePretrained,
   t5Logits,
 } from "../src/index.ts";
@@ -194,6 +195,21 @@ describe("loadPretrained", () => {
     await expect(loading).rejects.toThrow(/abort/i);
     expect(seen).toHaveLength(3);
     expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe("pretrainedLm", () => {
+  it("gives the functions of a causal model, and of no other", async () => {
+    for (const name of ["gpt2", "llama"]) {
+      const want = golden[name]!;
+      const model = await loadPretrained(await files(want.config, want.weights));
+      const lm = pretrainedLm(model);
+      expect(lm.vocabSize).toBe(want.config.vocab_size);
+      const got = lm.logits(model.params, want.inputs.input_ids as tf.Tensor2D);
+      await expectClose(got, want.outputs.logits!, want.tolerance, "logits");
+    }
+    const bert = await loadPretrained(await files(golden.bert!.config, golden.bert!.weights));
+    expect(() => pretrainedLm(bert)).toThrow("pretrainedLm: bert is no causal language model; expected gpt2 or llama");
   });
 });
 

@@ -12,8 +12,9 @@ import {
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { Bert } from "../bert.ts";
-import type { Gpt2 } from "../gpt2.ts";
-import type { Llama } from "../llama.ts";
+import type { CausalLm } from "../causal-lm.ts";
+import { type Gpt2, gpt2Lm } from "../gpt2.ts";
+import { type Llama, llamaLm } from "../llama.ts";
 import type { T5 } from "../t5.ts";
 import { type Architecture, paramShapes } from "./architecture.ts";
 import type { PublishedConfig } from "./config-fields.ts";
@@ -128,6 +129,22 @@ export async function* encodePretrained(
     treeDispose(zeros);
   }
   yield { file: "config.json", chunks: [new TextEncoder().encode(`${JSON.stringify(fields, null, 2)}\n`)] };
+}
+
+/**
+ * A loaded model as decoding and fine-tuning see it; its `params` are the functions' first argument.
+ *
+ * @throws if the model is no causal language model.
+ */
+export function pretrainedLm(model: PretrainedModel): CausalLm {
+  switch (model.architecture) {
+    case "gpt2":
+      return gpt2Lm(model.config);
+    case "llama":
+      return llamaLm(model.config);
+    default:
+      throw new Error(`pretrainedLm: ${model.architecture} is no causal language model; expected gpt2 or llama`);
+  }
 }
 
 function architectureOf(published: PublishedConfig, where: string): ArchitectureName {
