@@ -93,6 +93,14 @@ describe("beam search", () => {
     }
   });
 
+  it("drops an end that ranks behind the beams", async () => {
+    const row = [0.1, 0.3, 0.6].map(Math.log);
+    const table = tf.tensor2d([row, row, row]);
+    const options = { beams: 1, maxNewTokens: 3, stopIds: [1], lengthPenalty: 0 };
+    const found = await beamSearch(engine, bigramLm(3), { table }, [0], options);
+    expect(found.map(({ ids }) => ids)).toEqual([[2, 2, 2]]);
+  });
+
   it("leaves no tensor behind", async () => {
     const p = params();
     const before = tf.memory().numTensors;

@@ -161,6 +161,8 @@ describe("generation", () => {
     const options = { maxNewTokens: 8, temperature: 1.5 };
     const together = await idsOf([[1], [2, 3]], { ...options, rng: [new Rng(5), new Rng(6)] });
     expect(await idsOf([[2, 3]], { ...options, rng: [new Rng(6)] })).toEqual([together[1]]);
+    const forked = await idsOf([[1], [2, 3]], { ...options, rng: new Rng(5) });
+    expect(await idsOf([[1]], { ...options, rng: new Rng(5) })).toEqual([forked[0]]);
   });
 
   it("draws from few tokens when filters say so", async () => {
