@@ -77,7 +77,8 @@ export const vqKind: ModelKind = {
       priorDim: 64,
       priorLayers: 2,
       likelihood: "auto",
-      binarize: "auto",
+      // The codes of an image drawn in binary pixels would have to say how the coins fell.
+      binarize: "none",
       imageSize: 32,
     } satisfies VqOptions,
   },
@@ -205,7 +206,9 @@ async function assess(
   const samples = { data: (await drawn.data()) as Float32Array };
   drawn.dispose();
   const total = config.vae.codes;
-  const per = `mean over ${inEnglish(test.shape[0])} test images${binarized ? ", dynamically binarized" : ""}`;
+  // For any codes, recon + codes bounds -log p(x); with grey levels recon is the mean over their binarizations.
+  const binary = config.vae.likelihood.kind === "bernoulli" ? ", binarized dynamically" : "";
+  const per = `mean over ${inEnglish(test.shape[0])} test images${binary}`;
   return {
     results: { testNll: nll, testRecon: recon, testCodes: codes, testMse: squaredError, usedCodes: used, perplexity },
     headline: [
