@@ -140,7 +140,11 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
     config,
     state,
     step: step as unknown as TrainingJob["step"],
-    batches: batches(data.train, { batchSize: settings.batchSize, rng: rng.fork("batches"), range: [0, 1] }),
+    batches: batches(data.train, {
+      batchSize: Math.min(settings.batchSize, data.train.shape[0]),
+      rng: rng.fork("batches"),
+      range: [0, 1],
+    }),
     schedules: { "opt.learningRate": learningRateSchedule(settings) },
     shownMetrics: ["loss", "recon", "codes", "perplexity"],
     dataSummary: data.summary,
