@@ -80,5 +80,5 @@ function verdictOf(number: Obtained): string {
   const { atMost, atLeast, unit, digits = 2 } = number;
   if (atMost === undefined && atLeast === undefined) return "";
   const limit = atMost === undefined ? `at least ${atLeast!.toFixed(digits)}` : `at most ${atMost.toFixed(digits)}`;
-  return `${isReached(number) ? green("reached") : red("missed")}: ${`${limit} ${unit}`.trim()} was stated`;
+  return `${isReached(number) ? green("reached") : red("missed")}: ${`${limit} ${unit}`.trim()}`;
 }

@@ -14,7 +14,7 @@ const digits = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 export const anomalyMnist: Recipe = {
   name: "anomaly-mnist",
   summary: "finding a digit that was not trained on, for each of the ten, beside principal components",
-  duration: "about 8 minutes",
+  duration: "about 6 minutes",
   async run({ seed, seconds, device, out, full }) {
     const { dir } = newRunFolder("anomaly-mnist", out);
     const runs: RunOutcome[] = [];

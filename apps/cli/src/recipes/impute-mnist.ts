@@ -11,7 +11,7 @@ const shares = [0.25, 0.5, 0.75];
 export const imputeMnist: Recipe = {
   name: "impute-mnist",
   summary: "filling in a quarter, a half and three quarters of the pixels, beside the mean and principal components",
-  duration: "about 3 minutes",
+  duration: "about 2 minutes",
   async run({ seed, seconds, device, out, full }) {
     const settings = completeSettings(vaeFamily, {
       kind: "conv",

@@ -66,7 +66,7 @@ export const tableVaeDiamonds = trainingRecipe({
 export const vqVaeMnist = trainingRecipe({
   name: "vq-vae-mnist",
   summary: "a VQ-VAE of MNIST and a prior over its codes: a bound of -log p(x), and how many codes are in use",
-  duration: "about 7 minutes",
+  duration: "about 5 minutes",
   family: vaeFamily,
   settings: { kind: "vq", data: "mnist", steps: 2500, seconds: 540 },
   full: { steps: 60_000, seconds: null, options: { hiddenSize: 64, codes: 128, priorDim: 128, priorLayers: 4 } },
@@ -89,7 +89,7 @@ export const vqVaeMnist = trainingRecipe({
 export const iwaeMnist: Recipe = {
   name: "iwae-mnist",
   summary: "-log p(x) of the importance-weighted autoencoder with 50 draws on dynamically binarized MNIST",
-  duration: "about 9 minutes",
+  duration: "about 10 minutes",
   async run({ seed, seconds, device, out, full }) {
     const { dir } = newRunFolder("iwae-mnist", out);
     const { hiddenDims, latentDim, activation } = iwaeMnistPreset.model;

@@ -6,7 +6,7 @@ import { mergeSymbols, SymbolList } from "./merge-symbols.ts";
 import { MergeTable } from "./merge-table.ts";
 import { PieceCache } from "./piece-cache.ts";
 import { rankedMergeTable, ranksOf, trimMergeTable } from "./ranked-merges.ts";
-import { byteTokenIds, readVocabulary, type TokenIndex, utf8Bytes, type Vocabulary } from "./vocabulary.ts";
+import { byteTokenIds, readVocabulary, utf8Bytes, type Vocabulary } from "./vocabulary.ts";
 
 /** What the fields of a BPE description say, checked. */
 export interface BpeParts {
@@ -133,7 +133,7 @@ function readBpe(json: BpeJson, source: string, special: ReadonlySet<string>): B
     vocabulary,
     merges: ranks
       ? rankedMergeTable(vocabulary, ranks)
-      : readMerges(json.merges, vocabulary, [...prefix].length, at("merges")),
+      : readMerges(json, vocabulary, [...prefix].length, at("merges")),
     unkId,
     prefix,
     suffix,
@@ -144,73 +144,54 @@ function readBpe(json: BpeJson, source: string, special: ReadonlySet<string>): B
   };
 }
 
-function readMerges(merges: unknown, vocabulary: Vocabulary, prefixLength: number, where: string): MergeTable {
+function readMerges(
+  { vocab, merges }: { readonly vocab: Readonly<Record<string, unknown>>; readonly merges: unknown },
+  { tokens }: Vocabulary,
+  prefixLength: number,
+  where: string,
+): MergeTable {
   if (!Array.isArray(merges))
     throw new TokenizerFormatError(`${where} is ${describe(merges)}; expected an array of pairs of tokens`);
-  const { ids, tokens } = vocabulary;
   const table = new MergeTable(merges.length);
-  let id = -1;
+  let id: unknown = -1;
   for (let rank = 0; rank < merges.length; rank++) {
     const merge: unknown = merges[rank];
-    const text = typeof merge === "string" ? merge : joinPair(merge);
-    const space = text.indexOf(" ");
-    if (space <= 0 || space === text.length - 1 || text.indexOf(" ", space + 1) >= 0) {
-      // Tokens with spaces in them can be written as pairs only.
-      const [left, right] = Array.isArray(merge) && merge.length === 2 ? (merge as unknown[]) : [];
-      if (typeof left !== "string" || typeof right !== "string")
-        throw new TokenizerFormatError(
-          `${where}[${rank}] is ${describe(merge)}; expected "left right" or ["left", "right"]`,
-        );
-      id = mergedId(left, right, ids, prefixLength);
-      addMerge(table, ids.get(left) ?? -1, ids.get(right) ?? -1, rank, id, merge, where);
-      continue;
+    let left: string;
+    let right: string;
+    if (typeof merge === "string") {
+      const space = merge.indexOf(" ");
+      if (space <= 0 || space === merge.length - 1 || merge.indexOf(" ", space + 1) >= 0)
+        return failMerge(merge, rank, where);
+      left = merge.slice(0, space);
+      right = merge.slice(space + 1);
+    } else {
+      if (!isPair(merge)) return failMerge(merge, rank, where);
+      [left, right] = merge;
     }
-    const leftId = ids.find(text, 0, space);
-    const rightId = ids.find(text, space + 1, text.length);
-    // Ids mostly go up with the ranks, which saves making and looking up the merged string.
-    const guess = prefixLength === 0 ? tokens[id + 1] : undefined;
-    id =
-      guess !== undefined && isJoined(guess, text, space)
-        ? id + 1
-        : mergedId(text.slice(0, space), text.slice(space + 1), ids, prefixLength);
-    addMerge(table, leftId, rightId, rank, id, merge, where);
+    // The record was checked, and looking up in it costs less than in any table that would have to be filled before.
+    // What it inherits is no number.
+    const leftId = vocab[left];
+    const rightId = vocab[right];
+    const joined = left + (prefixLength > 0 ? [...right].slice(prefixLength).join("") : right);
+    // Ids mostly go up with the ranks, which saves looking up the merged string.
+    const next = (id as number) + 1;
+    id = tokens[next] === joined ? next : vocab[joined];
+    if (typeof leftId !== "number" || typeof rightId !== "number" || typeof id !== "number") {
+      const missing = typeof leftId !== "number" ? left : typeof rightId !== "number" ? right : left + right;
+      throw new TokenizerFormatError(
+        `${where}[${rank}] joins ${describe(left)} and ${describe(right)}, but ${describe(missing)} is not in model.vocab`,
+      );
+    }
+    table.add(leftId, rightId, rank, id);
   }
   return table;
 }
 
-const joinPair = (merge: unknown): string => {
-  if (!Array.isArray(merge) || merge.length !== 2) return "";
-  const [left, right] = merge as unknown[];
-  return typeof left === "string" && typeof right === "string" ? `${left} ${right}` : "";
-};
-
-const mergedId = (left: string, right: string, ids: TokenIndex, prefixLength: number): number =>
-  ids.get(left + (prefixLength > 0 ? [...right].slice(prefixLength).join("") : right)) ?? -1;
-
-function addMerge(
-  table: MergeTable,
-  left: number,
-  right: number,
-  rank: number,
-  id: number,
-  merge: unknown,
-  where: string,
-): void {
-  if (left >= 0 && right >= 0 && id >= 0) {
-    table.add(left, right, rank, id);
-    return;
-  }
-  const parts = typeof merge === "string" ? merge.split(" ") : (merge as string[]);
-  const missing = left < 0 ? parts[0] : right < 0 ? parts[1] : parts.join("");
-  throw new TokenizerFormatError(
-    `${where}[${rank}] joins ${describe(parts[0])} and ${describe(parts[1])}, but ${describe(missing)} is not in model.vocab`,
-  );
+/** A merge in the form for tokens that may have spaces in them. */
+function isPair(merge: unknown): merge is readonly [string, string] {
+  return Array.isArray(merge) && merge.length === 2 && typeof merge[0] === "string" && typeof merge[1] === "string";
 }
 
-/** Whether a token is "left right" without the space. */
-function isJoined(token: string, merge: string, space: number): boolean {
-  if (token.length !== merge.length - 1) return false;
-  for (let i = 0; i < token.length; i++)
-    if (token.charCodeAt(i) !== merge.charCodeAt(i < space ? i : i + 1)) return false;
-  return true;
+function failMerge(merge: unknown, rank: number, where: string): never {
+  throw new TokenizerFormatError(`${where}[${rank}] is ${describe(merge)}; expected "left right" or ["left", "right"]`);
 }

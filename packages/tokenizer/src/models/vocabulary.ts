@@ -30,63 +30,69 @@ export function readVocabulary(vocab: unknown, where: string): Vocabulary {
       );
     tokens[id] = token;
   }
-  return { ids: new TokenIndex(tokens, keys.length), tokens };
+  return { ids: new TokenIndex(record, tokens, keys.length), tokens };
 }
+
+/** How many tokens the record is asked for before the index is made, which takes as long as some thousands of them. */
+const FIRST_LOOKUPS = 1024;
 
 /**
  * Ids by token: a hash table over the UTF-16 units of tokens. It takes a third of the time that a Map takes to fill, and
- * is asked for parts of strings without making strings of them.
+ * is made when it is needed: loading and using a byte-level vocabulary with merges does without it.
  */
 export class TokenIndex {
   /** How many tokens there are. */
   readonly size: number;
+  readonly #record: Readonly<Record<string, unknown>>;
   readonly #tokens: readonly (string | undefined)[];
-  readonly #slots: Int32Array;
+  #lookups = 0;
+  #slots: Int32Array | undefined;
 
-  constructor(tokens: readonly (string | undefined)[], size: number) {
+  constructor(record: Readonly<Record<string, unknown>>, tokens: readonly (string | undefined)[], size: number) {
     this.size = size;
+    this.#record = record;
     this.#tokens = tokens;
+  }
+
+  get(token: string): number | undefined {
+    if (this.#slots === undefined && this.#lookups++ < FIRST_LOOKUPS) {
+      // A look at the list makes sure of it: whoever has the record can change it.
+      const id = this.#record[token];
+      if (typeof id === "number" && this.#tokens[id] === token) return id;
+    }
+    this.#slots ??= this.#fill();
+    const slots = this.#slots;
+    const mask = slots.length - 1;
+    for (let slot = hashUnits(token) & mask; ; slot = (slot + 1) & mask) {
+      const id = slots[slot]! - 1;
+      if (id < 0) return undefined;
+      if (this.#tokens[id] === token) return id;
+    }
+  }
+
+  has(token: string): boolean {
+    return this.get(token) !== undefined;
+  }
+
+  #fill(): Int32Array {
+    const tokens = this.#tokens;
     let capacity = 16;
-    while (capacity < size * 2) capacity *= 2;
+    while (capacity < this.size * 2) capacity *= 2;
     const slots = new Int32Array(capacity);
     for (let id = 0; id < tokens.length; id++) {
       const token = tokens[id];
       if (token === undefined) continue;
-      let slot = hashUnits(token, 0, token.length) & (capacity - 1);
+      let slot = hashUnits(token) & (capacity - 1);
       while (slots[slot] !== 0) slot = (slot + 1) & (capacity - 1);
       slots[slot] = id + 1;
     }
-    this.#slots = slots;
-  }
-
-  get(token: string): number | undefined {
-    const id = this.find(token, 0, token.length);
-    return id < 0 ? undefined : id;
-  }
-
-  has(token: string): boolean {
-    return this.find(token, 0, token.length) >= 0;
-  }
-
-  /** The id of the token that `text` has at [start, end), or -1. */
-  find(text: string, start: number, end: number): number {
-    const slots = this.#slots;
-    const mask = slots.length - 1;
-    for (let slot = hashUnits(text, start, end) & mask; ; slot = (slot + 1) & mask) {
-      const id = slots[slot]! - 1;
-      if (id < 0) return -1;
-      const token = this.#tokens[id]!;
-      if (token.length !== end - start) continue;
-      let at = 0;
-      while (at < token.length && token.charCodeAt(at) === text.charCodeAt(start + at)) at++;
-      if (at === token.length) return id;
-    }
+    return slots;
   }
 }
 
-function hashUnits(text: string, start: number, end: number): number {
-  let hash = end - start;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x9e3779b1);
+function hashUnits(text: string): number {
+  let hash = text.length;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x9e3779b1);
   return hash ^ (hash >>> 15);
 }
 

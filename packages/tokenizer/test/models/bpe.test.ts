@@ -149,6 +149,25 @@ describe("createBpe", () => {
     expect(names(model, "<s>")).toEqual(["<", "s", ">"]);
   });
 
+  it("knows the names that every record inherits only where they are tokens", () => {
+    expect(() => createBpe(bpe(["a", "b"], ["constructor b"]))).toThrow('"constructor" is not in model.vocab');
+    expect(() => createBpe(bpe(["to", "String"], ["to String"]))).toThrow('"toString" is not in model.vocab');
+    const model = createBpe(bpe(["to", "String", "toString"], ["to String"]));
+    expect(model.tokenToId("toString")).toBe(2);
+    expect(model.tokenToId("valueOf")).toBeUndefined();
+  });
+
+  it("keeps its ids when the description is changed later, before many look-ups and after", () => {
+    const json = bpe(["a", "b", "ab"], ["a b"]);
+    const model = createBpe(json);
+    const vocab = json.vocab as Record<string, number>;
+    vocab.a = 1;
+    vocab.c = 0;
+    delete vocab.ab;
+    for (let i = 0; i < 2000; i++)
+      expect(["a", "b", "ab", "c"].map((token) => model.tokenToId(token))).toEqual([0, 1, 2, undefined]);
+  });
+
   it("takes time in proportion to the length of a piece", () => {
     const tokens = ["a"];
     const merges: [string, string][] = [];

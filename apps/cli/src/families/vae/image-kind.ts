@@ -73,7 +73,11 @@ async function createJob(architecture: ImageArchitecture, request: JobRequest): 
     config,
     state: init(model.params as Tree, { beta: options.beta }),
     step: step as unknown as TrainingJob["step"],
-    batches: batches(train, { batchSize: settings.batchSize, rng: rng.fork("batches"), range: [0, 1] }),
+    batches: batches(train, {
+      batchSize: Math.min(settings.batchSize, train.shape[0]),
+      rng: rng.fork("batches"),
+      range: [0, 1],
+    }),
     schedules: {
       "opt.learningRate": learningRateSchedule(settings),
       beta: linearWarmup({ to: options.beta, steps: options.betaWarmup }),

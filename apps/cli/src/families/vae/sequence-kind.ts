@@ -79,7 +79,7 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
     step: step as unknown as TrainingJob["step"],
     batches: batches(
       { tokens: ids, shape: [train.length, length] },
-      { batchSize: settings.batchSize, rng: rng.fork("batches") },
+      { batchSize: Math.min(settings.batchSize, train.length), rng: rng.fork("batches") },
     ),
     schedules: {
       "opt.learningRate": learningRateSchedule(settings),

@@ -77,7 +77,8 @@ export const vqKind: ModelKind = {
       priorDim: 64,
       priorLayers: 2,
       likelihood: "auto",
-      binarize: "auto",
+      // The codes of an image drawn in binary pixels would have to say how the coins fell.
+      binarize: "none",
       imageSize: 32,
     } satisfies VqOptions,
   },
@@ -139,7 +140,11 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
     config,
     state,
     step: step as unknown as TrainingJob["step"],
-    batches: batches(data.train, { batchSize: settings.batchSize, rng: rng.fork("batches"), range: [0, 1] }),
+    batches: batches(data.train, {
+      batchSize: Math.min(settings.batchSize, data.train.shape[0]),
+      rng: rng.fork("batches"),
+      range: [0, 1],
+    }),
     schedules: { "opt.learningRate": learningRateSchedule(settings) },
     shownMetrics: ["loss", "recon", "codes", "perplexity"],
     dataSummary: data.summary,
@@ -205,7 +210,9 @@ async function assess(
   const samples = { data: (await drawn.data()) as Float32Array };
   drawn.dispose();
   const total = config.vae.codes;
-  const per = `mean over ${inEnglish(test.shape[0])} test images${binarized ? ", dynamically binarized" : ""}`;
+  // For any codes, recon + codes bounds -log p(x); with grey levels recon is the mean over their binarizations.
+  const binary = config.vae.likelihood.kind === "bernoulli" ? ", binarized dynamically" : "";
+  const per = `mean over ${inEnglish(test.shape[0])} test images${binary}`;
   return {
     results: { testNll: nll, testRecon: recon, testCodes: codes, testMse: squaredError, usedCodes: used, perplexity },
     headline: [
