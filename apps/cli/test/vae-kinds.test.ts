@@ -195,7 +195,7 @@ describe("genai train vae on one's own files", () => {
     expect(read("drawn.txt").toString().split("\n")).toHaveLength(6);
   });
 
-  it("takes a folder of images, names the broken ones and goes on", async () => {
+  it("takes a folder of images, names the broken ones, and goes on if asked", async () => {
     const folder = join(cli.scratch, "pictures");
     mkdirSync(folder);
     const rng = new Rng(2);
@@ -205,7 +205,10 @@ describe("genai train vae on one's own files", () => {
     }
     writeFileSync(join(folder, "torn.png"), read("pictures", "3.png").subarray(0, 100));
     const options = "--image-size 16 --hidden-channels 4,8 --dense-dim 16 --latent-dim 3 --steps 3 --batch-size 4";
-    const { code, stderr } = await cli.run(`train vae --data pictures ${options} --out own`.split(" "));
+    const stopped = await cli.run(`train vae --data pictures ${options} --out own`.split(" "));
+    expect(stopped.stderr).toMatch(/1 of 21 images cannot be read: .*torn\.png.*, or --skip-broken\.\n$/);
+    expect(stopped.code).toBe(1);
+    const { code, stderr } = await cli.run(`train vae --data pictures --skip-broken ${options} --out own`.split(" "));
     expect(stderr).toMatch(/Left out: .*torn\.png/);
     expect(code).toBe(0);
     // Colour means a discretized mixture of logistics, unless something else is asked for.
@@ -218,7 +221,7 @@ describe("genai train vae on one's own files", () => {
     expect(config.settings.data).toBe(folder);
     expect(decode(read("own", "samples.png")).channels).toBe(3);
     // A folder is not where it was trained from.
-    const scored = await json("anomaly own --data pictures --out scored.csv --false-positive-rate 0.5");
+    const scored = await json("anomaly own --data pictures --skip-broken --out scored.csv --false-positive-rate 0.5");
     expect(scored.scored).toBe(20);
     expect(rows(read("scored.csv").toString())[1]![0]).toMatch(/\.png$/);
   });

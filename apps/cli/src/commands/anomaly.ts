@@ -17,6 +17,7 @@ interface AnomalyOptions {
   score?: string;
   falsePositiveRate: number;
   seed: number;
+  skipBroken?: boolean;
   device: string;
   out?: string;
   json?: boolean;
@@ -34,6 +35,7 @@ export function addAnomaly(program: Command): void {
       "how: bound (of -log p(x), the default), relative (the same for the ink, for grey images) or reconstruction",
     )
     .option("--false-positive-rate <share>", "share of normal examples that may be flagged", share, 0.05)
+    .option("--skip-broken", "go on without images that cannot be read")
     .option("--seed <n>", "seed of the draws of codes", wholeNumber(0), 0)
     .option("--out <file>", "CSV file with every score (default: anomalies.csv in the run folder)")
     .addOption(deviceOption())
@@ -50,14 +52,14 @@ Examples:
 ${exitCodeHelp}`,
     )
     .action(async (dir: string, options: AnomalyOptions) => {
-      const { data, score, falsePositiveRate, seed, device, out, json = false } = options;
+      const { data, score, skipBroken = false, falsePositiveRate, seed, device, out, json = false } = options;
       if (falsePositiveRate === 0) throw new UsageError("--false-positive-rate must be greater than 0");
       const report = await openRun(dir, { device, seed }, async (request) => {
         const scored = await abilityOf(
           request.run.config,
           "scoreAnomalies",
           "score anomalies",
-        )({ ...request, data, score });
+        )({ ...request, data, score, skipBroken });
         const judged = judgeAnomalies(scored, falsePositiveRate);
         const file = out ?? join(dir, "anomalies.csv");
         await mkdir(dirname(file), { recursive: true });

@@ -13,6 +13,7 @@ interface ImputeOptions {
   data?: string;
   missing: number;
   seed: number;
+  skipBroken?: boolean;
   device: string;
   out?: string;
   json?: boolean;
@@ -26,6 +27,7 @@ export function addImpute(program: Command): void {
     .argument("<run>", "run folder")
     .option("--data <name|path>", "what to fill in (default: the test part of the training data)")
     .option("--missing <share>", "hide this share of the known values too, and measure the error there", share, 0)
+    .option("--skip-broken", "go on without images that cannot be read")
     .option("--seed <n>", "seed of what is hidden and of the draws", wholeNumber(0), 0)
     .option("--out <file>", "file to write (default: imputed.csv or imputed.png in the run folder)")
     .addOption(deviceOption())
@@ -41,27 +43,29 @@ Examples:
   genai impute runs/first --missing 0.5
 ${exitCodeHelp}`,
     )
-    .action(async (dir: string, { data, missing, seed, device, out, json = false }: ImputeOptions) => {
-      const done = await openRun(dir, { device, seed }, async (request) => {
-        const impute = abilityOf(request.run.config, "impute", "fill in missing values");
-        const { file: made, ...rest } = await impute({ ...request, data, hide: missing });
-        const file = out ?? join(dir, `imputed.${made.extension}`);
-        await mkdir(dirname(file), { recursive: true });
-        await writeFile(file, made.contents);
-        return { file, ...rest, engine: request.engine.name };
-      });
-      if (json) return printJson({ ...done, missing });
-      printLine(`Filled ${inEnglish(done.filled)} values of ${inEnglish(done.examples)} examples: ${done.file}`);
-      if (done.errors.length === 0) return;
-      printLine();
-      const header = ["", "model", "mean or mode", "principal components"];
-      const shown = (value: number | undefined) => (value === undefined ? "" : value.toFixed(4));
-      const rows = done.errors.map(({ measure, model, mean, pca }) => [
-        measure,
-        bold(shown(model)),
-        shown(mean),
-        shown(pca),
-      ]);
-      for (const line of alignColumns([header, ...rows])) printLine(line);
-    });
+    .action(
+      async (dir: string, { data, missing, skipBroken = false, seed, device, out, json = false }: ImputeOptions) => {
+        const done = await openRun(dir, { device, seed }, async (request) => {
+          const impute = abilityOf(request.run.config, "impute", "fill in missing values");
+          const { file: made, ...rest } = await impute({ ...request, data, skipBroken, hide: missing });
+          const file = out ?? join(dir, `imputed.${made.extension}`);
+          await mkdir(dirname(file), { recursive: true });
+          await writeFile(file, made.contents);
+          return { file, ...rest, engine: request.engine.name };
+        });
+        if (json) return printJson({ ...done, missing });
+        printLine(`Filled ${inEnglish(done.filled)} values of ${inEnglish(done.examples)} examples: ${done.file}`);
+        if (done.errors.length === 0) return;
+        printLine();
+        const header = ["", "model", "mean or mode", "principal components"];
+        const shown = (value: number | undefined) => (value === undefined ? "" : value.toFixed(4));
+        const rows = done.errors.map(({ measure, model, mean, pca }) => [
+          measure,
+          bold(shown(model)),
+          shown(mean),
+          shown(pca),
+        ]);
+        for (const line of alignColumns([header, ...rows])) printLine(line);
+      },
+    );
 }

@@ -18,6 +18,8 @@ export interface ImageRequest extends DataRequest {
   readonly size: number | readonly [height: number, width: number];
   /** Channels of images of one's own; as they are if not given. */
   readonly channels?: 1 | 3;
+  /** Goes on without images that cannot be read, and names them; otherwise they are an error. */
+  readonly skipBroken: boolean;
 }
 
 /** Share of one's own images that is tested on. */
@@ -77,9 +79,17 @@ export function numberedNames({ labels, classes }: ImageSet): string[] {
   return Array.from(labels, (label, i) => `${i} (${classes[label]})`);
 }
 
-async function loadFolder(source: string, { size, channels, signal, note }: ImageRequest) {
+async function loadFolder(source: string, { size, channels, skipBroken, signal, note }: ImageRequest) {
   if (!existsSync(source)) throw unknownData("images", source);
-  const images = await loadImageFolder(source, { size, ...(channels ? { channels } : {}), onBroken: "skip", signal });
+  const images = await loadImageFolder(source, {
+    size,
+    ...(channels ? { channels } : {}),
+    onBroken: skipBroken ? "skip" : "throw",
+    signal,
+  }).catch((error: Error) => {
+    error.message = error.message.replace('onBroken: "skip"', "--skip-broken");
+    throw error;
+  });
   for (const { reason } of images.broken) note(`Left out: ${reason}`);
   const { broken, files, ...set } = images;
   return { images: set, files };

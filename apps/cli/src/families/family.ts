@@ -87,7 +87,6 @@ export interface TrainingJob {
   readonly charts: readonly { readonly title: string; readonly caption: string; readonly metrics: readonly string[] }[];
   /** Measures the trained model on held-out data and draws its pictures. */
   finish(state: TrainingState, rng: Rng): Promise<JobOutcome>;
-  dispose(): void;
 }
 
 export interface JobOutcome {
@@ -133,9 +132,15 @@ export interface SampleFile {
   readonly contents: string | Uint8Array;
 }
 
-export interface AnomalyRequest extends RunRequest {
-  /** What to score: a name or path as for training; the test part of the training data if not given. */
+/** What commands that judge data need besides. */
+export interface DataRunRequest extends RunRequest {
+  /** A name or path as for training; the test part of the training data if not given. */
   readonly data: string | undefined;
+  /** Goes on without images that cannot be read. */
+  readonly skipBroken: boolean;
+}
+
+export interface AnomalyRequest extends DataRunRequest {
   /** Which score; the kind's first if not given. */
   readonly score: string | undefined;
 }
@@ -156,9 +161,7 @@ export interface AnomalyScores {
   readonly picture?: (indices: readonly number[]) => Uint8Array;
 }
 
-export interface ImputeRequest extends RunRequest {
-  /** What to fill: a name or path as for training; the test part of the training data if not given. */
-  readonly data: string | undefined;
+export interface ImputeRequest extends DataRunRequest {
   /** Share of the known values to hide and to compare with what was filled in; 0 to fill real gaps only. */
   readonly hide: number;
 }

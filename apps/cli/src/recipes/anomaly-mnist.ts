@@ -61,7 +61,7 @@ async function areasOf(
   return openRun(dir, options, async (request) => {
     const scoreAnomalies = abilityOf(request.run.config, "scoreAnomalies", "score anomalies");
     const judged = async (score: string) =>
-      judgeAnomalies(await scoreAnomalies({ ...request, data: undefined, score }), 0.05);
+      judgeAnomalies(await scoreAnomalies({ ...request, data: undefined, skipBroken: false, score }), 0.05);
     const bound = await judged("bound");
     const relative = await judged("relative");
     return [bound.auroc!, relative.auroc!, bound.baselineAuroc!];

@@ -32,7 +32,11 @@ export const imputeMnist: Recipe = {
     const rows: [string, number, number, number][] = [];
     for (const hide of shares) {
       const { errors } = await openRun(run.dir, { device, seed }, (request) =>
-        abilityOf(request.run.config, "impute", "fill in missing values")({ ...request, data: undefined, hide }),
+        abilityOf(
+          request.run.config,
+          "impute",
+          "fill in missing values",
+        )({ ...request, data: undefined, skipBroken: false, hide }),
       );
       const [{ model, mean, pca }] = errors as [(typeof errors)[number]];
       rows.push([`${100 * hide} %`, model, mean, pca!]);

@@ -186,7 +186,7 @@ header p, figcaption, .label, .note { color: var(--muted); margin: 0; }
 .value { font-size: 24px; font-weight: 600; letter-spacing: -0.01em; font-variant-numeric: tabular-nums; }
 .charts, .pictures { display: grid; gap: 16px; margin-bottom: 16px; }
 .charts { grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); }
-.pictures { grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); }
+.pictures { grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); }
 @media (max-width: 520px) { .charts, .pictures { grid-template-columns: 1fr; } }
 figure img { display: block; width: 100%; height: auto; border-radius: 4px; image-rendering: pixelated; }
 figcaption { margin-top: 10px; }

@@ -187,7 +187,6 @@ async function train(context: TrainContext): Promise<RunOutcome> {
     signal.removeEventListener("abort", onInterrupt);
     progress.stop();
     log.close();
-    job.dispose();
   }
 
   const interrupted = () => {
@@ -259,10 +258,14 @@ function describe(record: unknown): string {
   const text = (value: unknown): string => {
     if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return value.join(" ");
     if (typeof value !== "object" || value === null) return String(value);
+    if (Array.isArray(value) && value.every((item) => typeof item?.name === "string")) {
+      return value.map(({ name }) => name).join(" ");
+    }
     const json = JSON.stringify(value);
     return json.length > 200 ? `${json.slice(0, 200)}...` : json;
   };
   return Object.entries(record as object)
+    .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name} ${text(value)}`)
     .join(", ");
 }

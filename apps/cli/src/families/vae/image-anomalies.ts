@@ -27,6 +27,7 @@ export async function scoreImages(architecture: ImageArchitecture, request: Anom
   const [height, width, channels] = imageShapeOf(config);
   const imageRequest = {
     ...request,
+    skipBroken: request.skipBroken || imageOptions(settings.options).skipBroken,
     size: [height, width] as const,
     channels: channels === 1 ? (1 as const) : (3 as const),
   };
@@ -90,12 +91,11 @@ function scoreNamed(
   name: string | undefined,
   bernoulli: boolean,
 ): keyof typeof scoreNames {
-  const known: (keyof typeof scoreNames)[] =
-    architecture.name === "autoencoder"
-      ? ["reconstruction"]
-      : bernoulli
-        ? ["bound", "relative", "reconstruction"]
-        : ["bound", "reconstruction"];
+  const known: (keyof typeof scoreNames)[] = !architecture.isGenerative
+    ? ["reconstruction"]
+    : bernoulli
+      ? ["bound", "relative", "reconstruction"]
+      : ["bound", "reconstruction"];
   const found = name === undefined ? known[0] : known.find((candidate) => candidate === name);
   if (found) return found;
   throw new UsageError(`--score ${name} is no score of this model; there is ${known.join(", ")}`);

@@ -5,7 +5,7 @@ import { loadImages, loadImagesToJudge } from "../../data/image-data.ts";
 import { UsageError } from "../../exit-code.ts";
 import { contactSheet } from "../../run/contact-sheet.ts";
 import type { Imputation, ImputeRequest } from "../family.ts";
-import { type ImageArchitecture, imageShapeOf } from "./image-models.ts";
+import { type ImageArchitecture, imageOptions, imageShapeOf } from "./image-models.ts";
 import { hostImages, imageTensor, interleaveRows, labelTensor, toImages } from "./image-tensors.ts";
 
 /** Images that are filled in at most: they are looked at, and the error hardly changes with more. */
@@ -20,6 +20,7 @@ export async function imputeImages(architecture: ImageArchitecture, request: Imp
   const [height, width, channels] = imageShapeOf(config);
   const imageRequest = {
     ...request,
+    skipBroken: request.skipBroken || imageOptions(settings.options).skipBroken,
     size: [height, width] as const,
     channels: channels === 1 ? (1 as const) : (3 as const),
   };

@@ -41,7 +41,7 @@ export function imageKind(architecture: ImageArchitecture): ModelKind {
     data: "images",
     defaults: { ...defaults, data: "mnist", options },
     createJob: (request) => createJob(architecture, request),
-    ...(name === "autoencoder" ? {} : { sample: (request) => sample(architecture, request) }),
+    ...(architecture.isGenerative ? { sample: (request) => sample(architecture, request) } : {}),
     scoreAnomalies: (request) => scoreImages(architecture, request),
     impute: (request) => imputeImages(architecture, request),
     exportOnnx: (request) => exportOnnx(architecture, request),
@@ -52,7 +52,7 @@ async function createJob(architecture: ImageArchitecture, request: JobRequest): 
   const { settings, rng } = request;
   const options = imageOptions(settings.options);
   const { freeBits, importanceSamples, corrupt, withoutClass } = options;
-  const data = await loadImages(settings.data, { ...request, size: options.imageSize });
+  const data = await loadImages(settings.data, { ...request, size: options.imageSize, skipBroken: options.skipBroken });
   const of = (set: ImageSet) => (withoutClass === null ? set : partClass(set, withoutClass).others);
   const [train, test] = [of(data.train), of(data.test)];
   const binarized = isBinarized(options, train.shape[3]);
@@ -103,7 +103,6 @@ async function createJob(architecture: ImageArchitecture, request: JobRequest): 
         : []),
     ],
     finish: (trained, noise) => assess(architecture, { config, params: trained.params }, test, options, noise, request),
-    dispose: () => {},
   };
 }
 

@@ -56,6 +56,7 @@ export interface ImageOptions {
   readonly nllSamples: number;
   readonly corrupt: number;
   readonly imageSize: number;
+  readonly skipBroken: boolean;
   readonly withoutClass: string | null;
 }
 
@@ -94,6 +95,8 @@ export interface ImageArchitecture {
   readonly summary: string;
   readonly defaults: { readonly steps: number; readonly batchSize: number; readonly learningRate: number };
   readonly options: Partial<ImageOptions>;
+  /** Whether there is a prior to draw codes from, and with it `sample` and `weights`. */
+  readonly isGenerative: boolean;
   /** Whether the model knows the images' classes. */
   readonly usesLabels: boolean;
   /** Names of the parts of the loss. */
@@ -105,7 +108,13 @@ export interface ImageArchitecture {
 }
 
 /** Options that all kinds for images take. */
-const everyImageKind = { likelihood: "auto", binarize: "auto", imageSize: 32, withoutClass: null } as const;
+const everyImageKind = {
+  likelihood: "auto",
+  binarize: "auto",
+  imageSize: 32,
+  skipBroken: false,
+  withoutClass: null,
+} as const;
 
 const boundOptions = { beta: 1, betaWarmup: 200, importanceSamples: 1, nllSamples: 0 } as const;
 
@@ -158,6 +167,7 @@ const conv: ImageArchitecture = {
     freeBits: 0,
     prior: "standard",
   },
+  isGenerative: true,
   usesLabels: false,
   lossParts: ["recon", "kl"],
   create(images, options, rng) {
@@ -199,6 +209,7 @@ const mlp: ImageArchitecture = {
     freeBits: 0,
     prior: "standard",
   },
+  isGenerative: true,
   usesLabels: false,
   lossParts: ["recon", "kl"],
   create(images, options, rng) {
@@ -227,6 +238,7 @@ const conditional: ImageArchitecture = {
     ...boundOptions,
     freeBits: 0,
   },
+  isGenerative: true,
   usesLabels: true,
   lossParts: ["recon", "kl"],
   create(images, options, rng) {
@@ -246,6 +258,7 @@ const ladder: ImageArchitecture = {
   summary: "VAE with two layers of codes",
   defaults: { steps: 2000, batchSize: 128, learningRate: 1e-3 },
   options: { latentDim: 32, hiddenDims: [400, 400], activation: "relu", ...everyImageKind, ...boundOptions },
+  isGenerative: true,
   usesLabels: false,
   lossParts: ["recon", "kl", "kl1", "kl2"],
   create(images, options, rng) {
@@ -285,6 +298,7 @@ const autoencoder: ImageArchitecture = {
   summary: "plain or denoising autoencoder, which does not draw images",
   defaults: { steps: 2000, batchSize: 128, learningRate: 1e-3 },
   options: { latentDim: 32, hiddenDims: [400], activation: "relu", ...everyImageKind, binarize: "none", corrupt: 0.3 },
+  isGenerative: false,
   usesLabels: false,
   lossParts: [],
   create(images, options, rng) {

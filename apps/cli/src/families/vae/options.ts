@@ -47,5 +47,6 @@ export const vaeOptions: readonly Option[] = [
   new Option("--embedding-dim <n>", "width of the characters' embedding").argParser(wholeNumber(1)),
   new Option("--word-dropout <share>", "share of the characters that the writer does not see").argParser(share),
   new Option("--image-size <n>", "height and width that images of your own are brought to").argParser(wholeNumber(4)),
+  new Option("--skip-broken", "go on without images of your own that cannot be read"),
   new Option("--without-class <name>", "leave a class out, to find it as an anomaly later"),
 ];

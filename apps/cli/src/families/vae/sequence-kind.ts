@@ -92,7 +92,6 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
       { title: "KL divergence", caption: "Nats per string that the code carries.", metrics: ["kl"] },
     ],
     finish: (trained, noise) => assess(config, trained.params as Params, test, noise, request),
-    dispose: () => {},
   };
 }
 

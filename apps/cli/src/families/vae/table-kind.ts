@@ -110,7 +110,6 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
     ],
     finish: (trained, noise) =>
       assess({ config, params: trained.params as Params }, { train, test, resolutions }, options, noise, request),
-    dispose: () => {},
   };
 }
 

@@ -39,7 +39,7 @@ import { hostImages, imageTensor, interleaveRows, runOnce, toImages } from "./im
 import { learningRateSchedule } from "./learning-rate.ts";
 import { meanMetrics } from "./mean-metrics.ts";
 
-interface VqOptions extends Pick<ImageOptions, "likelihood" | "binarize" | "imageSize"> {
+interface VqOptions extends Pick<ImageOptions, "likelihood" | "binarize" | "imageSize" | "skipBroken"> {
   readonly hiddenSize: number;
   readonly codes: number;
   readonly codeDim: number;
@@ -80,6 +80,7 @@ export const vqKind: ModelKind = {
       // The codes of an image drawn in binary pixels would have to say how the coins fell.
       binarize: "none",
       imageSize: 32,
+      skipBroken: false,
     } satisfies VqOptions,
   },
   createJob,
@@ -91,7 +92,7 @@ export const vqKind: ModelKind = {
 async function createJob(request: JobRequest): Promise<TrainingJob> {
   const { settings, rng } = request;
   const options = settings.options as unknown as VqOptions;
-  const data = await loadImages(settings.data, { ...request, size: options.imageSize });
+  const data = await loadImages(settings.data, { ...request, size: options.imageSize, skipBroken: options.skipBroken });
   const [, height, width, channels] = data.train.shape;
   const binarized = isBinarized(options as unknown as ImageOptions, channels);
   const { hiddenSize, codes, codeDim, codebook, priorDim, priorLayers } = options;
@@ -158,7 +159,6 @@ async function createJob(request: JobRequest): Promise<TrainingJob> {
       },
     ],
     finish: (trained, noise) => assess(config, trained.params as Params, data.test, binarized, noise, request),
-    dispose: () => {},
   };
 }
 
