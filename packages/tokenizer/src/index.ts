@@ -20,6 +20,7 @@ export type { LoadTokenizerOptions } from "./load-tokenizer.ts";
 export { loadTokenizer } from "./load-tokenizer.ts";
 export type { AllowedSpecial } from "./pipeline.ts";
 export type { Decoder, LayoutItem, Normalizer, PostProcessor, PreTokenizer, TokenModel, TokenSink } from "./stages.ts";
+export { TextStream, type TextStreamOptions } from "./text-stream.ts";
 export type { DecodeOptions, EncodeOptions, NewToken, Tokenizer } from "./tokenizer.ts";
 export type {
   AddedTokenJson,
