@@ -1,0 +1,195 @@
+import { existsSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { countParams, fileCheckpoints, type Tree, treeDispose } from "@genai/core";
+import { loadTokenizer, type Tokenizer } from "@genai/tokenizer";
+import {
+  type CausalLm,
+  loadLora,
+  loadPretrained,
+  mergeLora,
+  type PretrainedModel,
+  pretrainedLm,
+} from "@genai/transformer";
+import { UsageError } from "../exit-code.ts";
+import { RunFolder } from "../run/run-folder.ts";
+
+// What the commands that write text open: a causal language model with its tokenizer.
+
+export interface TextModel {
+  /** The last part of the path: what people call it. */
+  readonly name: string;
+  readonly architecture: string;
+  readonly lm: CausalLm;
+  readonly params: Tree;
+  readonly tokenizer: Tokenizer;
+  /** Ids that end a text, as the folder says; none for models of running text. */
+  readonly stopIds: readonly number[];
+  /** Whether the tokenizer knows how to write conversations. */
+  readonly chatTemplate: boolean;
+  readonly countParams: number;
+  /** The model as `savePretrained` takes it; shares its tensors. */
+  readonly pretrained: PretrainedModel;
+  dispose(): void;
+}
+
+export interface OpenTextModelOptions {
+  /** Of a run: "best" by its validation loss (default), or as training left it, which is "latest". */
+  readonly checkpoint?: "best" | "latest";
+  /** Folder of an adapter in PEFT's format, which is merged into the weights. */
+  readonly adapter?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** The folder below a run's that holds the model as Hugging Face's libraries read it. */
+export const modelFolderOf = (run: string): string => join(run, "model");
+
+/** The folder below a run's that holds an adapter in PEFT's format, whose base model its config names. */
+export const adapterFolderOf = (run: string): string => join(run, "adapter");
+
+const missing =
+  "expected a run folder of a language model, or a folder with config.json, model.safetensors and tokenizer.json";
+
+/**
+ * Opens a run of `genai train gpt` or `genai finetune`, or a Hugging Face folder.
+ *
+ * @throws UsageError if the path is neither, FormatError if its files do not fit together.
+ */
+export async function openTextModel(path: string, options: OpenTextModelOptions = {}): Promise<TextModel> {
+  const { checkpoint = "best", adapter, signal } = options;
+  const found = await stat(path).catch(() => undefined);
+  if (!found) throw new UsageError(`${path} does not exist; ${missing}`);
+  if (!found.isDirectory()) throw new UsageError(`${path} is a file; ${missing}`);
+  const config = await readFile(join(path, "config.json"), "utf8").catch(() => undefined);
+  if (config === undefined) throw new UsageError(`${path} has no config.json; ${missing}`);
+  const name = basename(resolve(path));
+  if (!isRun(config)) {
+    if (checkpoint === "latest") throw new UsageError(`${path} is no run folder; only runs have a latest checkpoint`);
+    return withAdapter(await openFolder(path, name, signal), adapter);
+  }
+  const run = await new RunFolder(path).readConfig();
+  const folder = modelFolderOf(path);
+  const own = adapterFolderOf(path);
+  if (existsSync(join(own, "adapter_config.json"))) {
+    const base = await baseOfAdapter(own);
+    return withAdapter(await withAdapter(await openFolder(base, name, signal), own), adapter);
+  }
+  if (!existsSync(join(folder, "config.json"))) {
+    throw new UsageError(
+      existsSync(folder)
+        ? `${path} holds no trained model yet; go on with: genai train ${run.family} --resume ${path}`
+        : `${path} is a run of ${run.family}, which writes no text; ${missing}`,
+    );
+  }
+  const model = await openFolder(folder, name, signal);
+  return withAdapter(checkpoint === "latest" ? await withLatest(model, path) : model, adapter);
+}
+
+const isRun = (config: string): boolean => {
+  try {
+    return (JSON.parse(config) as { format?: unknown } | null)?.format === "genai-run-1";
+  } catch {
+    return false; // loadPretrained says what is wrong with it
+  }
+};
+
+async function openFolder(folder: string, name: string, signal: AbortSignal | undefined): Promise<TextModel> {
+  const common = signal ? { signal } : {};
+  const tokenizer = await loadTokenizer(folder, common);
+  const pretrained = await loadPretrained(folder, common);
+  try {
+    const lm = pretrainedLm(pretrained);
+    return textModel({ name, pretrained, lm, tokenizer, stopIds: await stopIdsOf(folder, tokenizer, lm.vocabSize) });
+  } catch (error) {
+    treeDispose(pretrained.params);
+    throw error;
+  }
+}
+
+function textModel({
+  pretrained,
+  ...rest
+}: Pick<TextModel, "name" | "pretrained" | "lm" | "tokenizer" | "stopIds">): TextModel {
+  const { params } = pretrained;
+  return {
+    ...rest,
+    architecture: pretrained.architecture,
+    params,
+    pretrained,
+    chatTemplate: rest.tokenizer.config.chat_template !== undefined,
+    countParams: countParams(params),
+    dispose: () => treeDispose(params),
+  };
+}
+
+/** The model with other parameters; the old ones are disposed of. */
+function withParams(model: TextModel, params: Tree): TextModel {
+  model.dispose();
+  return textModel({ ...model, pretrained: { ...model.pretrained, params } as PretrainedModel });
+}
+
+async function withLatest(model: TextModel, run: string): Promise<TextModel> {
+  try {
+    const latest = await fileCheckpoints(new RunFolder(run).checkpointsDir).latest();
+    if (!latest) throw new UsageError(`${run} holds no checkpoint; leave --checkpoint out to take the saved model`);
+    const { params, ...others } = latest.checkpoint.state as { params: Tree };
+    treeDispose(others);
+    return withParams(model, params);
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+async function withAdapter(model: TextModel, folder: string | undefined): Promise<TextModel> {
+  if (folder === undefined) return model;
+  try {
+    // Hugging Face's GPT-2 has its blocks below `transformer`; our paths are the published names without it.
+    const lora = await loadLora(folder, model.architecture === "gpt2" ? { prefix: "transformer." } : {});
+    try {
+      return withParams(model, mergeLora(model.params, lora));
+    } finally {
+      treeDispose(lora.params);
+    }
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+async function baseOfAdapter(folder: string): Promise<string> {
+  const file = join(folder, "adapter_config.json");
+  const { base_model_name_or_path: base } = JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
+  if (typeof base !== "string") {
+    throw new UsageError(`${file} does not name its base model; give the base model's path and the adapter instead`);
+  }
+  const candidates = [base, resolve(dirname(folder), base)];
+  const found = candidates.find((path) => existsSync(path));
+  if (found === undefined) throw new UsageError(`${file} belongs to ${base}, which is not there`);
+  const inner = modelFolderOf(found);
+  return existsSync(join(inner, "config.json")) ? inner : found;
+}
+
+/** What the folder says ends a text: generation_config.json or else config.json, and the tokenizer's end token. */
+async function stopIdsOf(folder: string, tokenizer: Tokenizer, vocabSize: number): Promise<number[]> {
+  const ids = new Set<unknown>();
+  for (const file of ["generation_config.json", "config.json"]) {
+    const eos = (await readJson(join(folder, file))).eos_token_id;
+    for (const id of Array.isArray(eos) ? eos : [eos]) ids.add(id);
+    if (eos !== undefined && eos !== null) break;
+  }
+  const { eos_token: token } = tokenizer.config;
+  const content = typeof token === "object" && token !== null && "content" in token ? token.content : token;
+  if (typeof content === "string") ids.add(tokenizer.tokenToId(content));
+  return [...ids].filter(
+    (id): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabSize,
+  );
+}
+
+async function readJson(file: string): Promise<Record<string, unknown>> {
+  try {
+    return JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
