@@ -89,15 +89,22 @@ export class AddedTokenMatcher {
     this.isEmpty = count === 0;
   }
 
-  /** Calls `found` with each part of the text: [start, end) and the token that it is, or null for text between. */
-  split(text: string, found: (start: number, end: number, token: AddedToken | null) => void): void {
+  /**
+   * Calls `found` with each part of the text: [start, end) and the token that it is, or null for text between. Special
+   * tokens cover no unit that `isPlain`.
+   */
+  split(
+    text: string,
+    found: (start: number, end: number, token: AddedToken | null) => void,
+    isPlain?: (index: number) => boolean,
+  ): void {
     let last = 0;
     for (let i = 0; i < text.length; ) {
       if (this.#first[text.charCodeAt(i)] === 0) {
         i++;
         continue;
       }
-      const match = this.#longest(text, i);
+      const match = this.#longest(text, i, isPlain);
       if (match === null) {
         i++;
         continue;
@@ -119,13 +126,35 @@ export class AddedTokenMatcher {
     if (last < text.length) found(last, text.length, null);
   }
 
-  #longest(text: string, start: number): { token: AddedToken; end: number } | null {
+  /**
+   * Calls `found` with every place [start, end) where a token stands, overlapping ones too, and with those from which
+   * the text up to `last` is the beginning of one.
+   */
+  forEachPlace(text: string, last: number, found: (start: number, end: number) => void): void {
+    for (let start = 0; start < text.length; start++) {
+      if (this.#first[text.charCodeAt(start)] === 0) continue;
+      let node: TrieNode | undefined = this.#root;
+      for (let i = start; i < text.length; ) {
+        node = node.next.get(text.charCodeAt(i++));
+        if (node === undefined) break;
+        if (node.token !== null || i === last) found(start, i);
+      }
+    }
+  }
+
+  #longest(
+    text: string,
+    start: number,
+    isPlain: ((index: number) => boolean) | undefined,
+  ): { token: AddedToken; end: number } | null {
     let node: TrieNode | undefined = this.#root;
     let found: { token: AddedToken; end: number } | null = null;
+    let crossesPlain = false;
     for (let i = start; i < text.length; ) {
+      if (isPlain?.(i)) crossesPlain = true;
       node = node.next.get(text.charCodeAt(i++));
       if (node === undefined) break;
-      if (node.token !== null) found = { token: node.token, end: i };
+      if (node.token !== null && !(crossesPlain && node.token.special)) found = { token: node.token, end: i };
     }
     return found;
   }

@@ -1,3 +1,6 @@
+import type { ChatGuard, GuardedText } from "./chat-guard.ts";
+import { takeMarkers, unusedCharacter } from "./chat-guard.ts";
+
 /** One message of a conversation. Templates may read further fields, such as `tool_calls`. */
 export interface ChatMessage {
   readonly role: string;
@@ -22,13 +25,37 @@ export interface TokenizerConfigJson {
   readonly [field: string]: unknown;
 }
 
+/**
+ * Renders a conversation as `renderChat` does, with the users' special tokens marked: see chat-guard.ts. What templates
+ * and `variables` say is the program's own.
+ */
+export async function renderGuardedChat(
+  messages: readonly ChatMessage[],
+  config: TokenizerConfigJson,
+  options: ChatTemplateOptions,
+  guard: ChatGuard,
+): Promise<GuardedText> {
+  const { tools, documents } = options;
+  const source = chooseTemplate(config, options, "encodeChat");
+  const marker = unusedCharacter([messages, tools, documents, options.variables, config, source, guard.contents]);
+  const guarded: ChatTemplateOptions = {
+    ...options,
+    template: source,
+    ...(tools !== undefined && { tools: tools.map((tool) => guard.guardValue(tool, marker)) }),
+    ...(documents !== undefined && { documents: documents.map((one) => guard.guardValue(one, marker)) }),
+  };
+  const rendered = await renderChat(guard.guardMessages(messages, marker), config, guarded, "encodeChat");
+  return takeMarkers(rendered, marker);
+}
+
 /** Renders a conversation with the template that `options` or `config` give. */
 export async function renderChat(
   messages: readonly ChatMessage[],
   config: TokenizerConfigJson,
   options: ChatTemplateOptions,
+  caller = "applyChatTemplate",
 ): Promise<string> {
-  const source = chooseTemplate(config, options);
+  const source = chooseTemplate(config, options, caller);
   const { Template } = await import("@huggingface/jinja");
   const variables: Record<string, unknown> = {
     ...specialTokenVariables(config),
@@ -42,11 +69,12 @@ export async function renderChat(
   try {
     return new Template(source).render(variables);
   } catch (error) {
-    throw new Error(`applyChatTemplate: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new Error(`${caller}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }
 
-function chooseTemplate(config: TokenizerConfigJson, options: ChatTemplateOptions): string {
+/** @throws if neither options nor config give a template. */
+export function chooseTemplate(config: TokenizerConfigJson, options: ChatTemplateOptions, caller: string): string {
   const own = config.chat_template;
   const named = Array.isArray(own) ? (own as readonly { name: string; template: string }[]) : [];
   if (options.template !== undefined) {
@@ -59,8 +87,8 @@ function chooseTemplate(config: TokenizerConfigJson, options: ChatTemplateOption
   if (found !== undefined) return found.template;
   throw new Error(
     named.length > 0
-      ? `applyChatTemplate: the templates are named ${named.map(({ name }) => name).join(", ")}; options.template must choose one`
-      : "applyChatTemplate: the tokenizer has no chat template; options.template was expected",
+      ? `${caller}: the templates are named ${named.map(({ name }) => name).join(", ")}; options.template must choose one`
+      : `${caller}: the tokenizer has no chat template; options.template was expected`,
   );
 }
 

@@ -1,6 +1,7 @@
 import type { AddedToken } from "./added-tokens.ts";
 import { AddedTokenMatcher } from "./added-tokens.ts";
-import { alignedText, pushOriginalRange, sliceAligned } from "./aligned-text.ts";
+import type { AlignedText } from "./aligned-text.ts";
+import { alignedText, originalEnd, originalStart, pushOriginalRange, sliceAligned } from "./aligned-text.ts";
 import type { TextRun } from "./encoding.ts";
 import type { ByteLevelBpe } from "./models/byte-level-bpe.ts";
 import { IdBuffer } from "./models/id-buffer.ts";
@@ -59,7 +60,12 @@ export class Pipeline {
     };
   }
 
-  #runWithSpans(text: string, matchers: Matchers): TextRun {
+  /** The tokens of a text with all its special tokens, but for those that cover a unit where `plain` is not 0. */
+  runGuarded(input: string, plain: Uint8Array): TextRun {
+    return this.#runWithSpans(wellFormed(input), this.#matchersFor("all"), plain);
+  }
+
+  #runWithSpans(text: string, matchers: Matchers, plain: Uint8Array | null = null): TextRun {
     const { normalizer, preTokenizer, model, postProcessor } = this.#stages;
     const ids = new IdBuffer();
     const spans: number[] = [];
@@ -71,16 +77,9 @@ export class Pipeline {
       spans.push(...adjust(token, ids.length - 1, [start, end]));
     };
     const whole = alignedText(text);
-    matchers.original.split(text, (start, end, token) => {
-      if (token !== null) {
-        ids.push(token.id);
-        spans.push(start, end);
-        adjustLast(text.slice(start, end));
-        return;
-      }
-      const part = sliceAligned(whole, start, end);
+    const encodePart = (part: AlignedText): void => {
       const normalized = normalizer === null ? part : normalizer(part);
-      matchers.normalized.split(normalized.text, (from, to, found) => {
+      const encodePiece = (from: number, to: number, found: AddedToken | null): void => {
         if (found !== null) {
           ids.push(found.id);
           pushOriginalRange(normalized, from, to, spans);
@@ -95,8 +94,23 @@ export class Pipeline {
             if (adjust !== undefined) adjustLast(model.idToToken(id));
           });
         }
-      });
-    });
+      };
+      matchers.normalized.split(
+        normalized.text,
+        encodePiece,
+        plain === null ? undefined : plainUnits(normalized, plain),
+      );
+    };
+    const encodeOriginal = (start: number, end: number, token: AddedToken | null): void => {
+      if (token === null) {
+        encodePart(sliceAligned(whole, start, end));
+        return;
+      }
+      ids.push(token.id);
+      spans.push(start, end);
+      adjustLast(text.slice(start, end));
+    };
+    matchers.original.split(text, encodeOriginal, plain === null ? undefined : plainUnits(whole, plain));
     const packed = Int32Array.from(spans);
     return { ids: ids.toArray(), spans: () => packed };
   }
@@ -123,6 +137,15 @@ export class Pipeline {
     }
     return matchers;
   }
+}
+
+/** Whether a unit stands for one of the original text where `plain` is not 0. */
+function plainUnits(source: AlignedText, plain: Uint8Array): (index: number) => boolean {
+  return (index) => {
+    const end = originalEnd(source, index);
+    for (let i = originalStart(source, index); i < end; i++) if (plain[i] !== 0) return true;
+    return false;
+  };
 }
 
 function encodeFast(text: string, matchers: Matchers, { normalize, cut, bpe }: FastStages): Int32Array {

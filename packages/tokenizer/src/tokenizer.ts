@@ -1,7 +1,8 @@
 import type { AddedToken } from "./added-tokens.ts";
 import { addedTokenJson } from "./added-tokens.ts";
+import { ChatGuard } from "./chat-guard.ts";
 import type { ChatMessage, ChatTemplateOptions, TokenizerConfigJson } from "./chat-template.ts";
-import { renderChat } from "./chat-template.ts";
+import { renderChat, renderGuardedChat } from "./chat-template.ts";
 import type { DecodeStream } from "./decode-stream.ts";
 import { byteDecodeStream, windowDecodeStream } from "./decode-stream.ts";
 import { byteLevelBytes } from "./decoders/create-decoder.ts";
@@ -77,6 +78,7 @@ export class Tokenizer {
   readonly #pipeline: Pipeline;
   readonly #addedById = new Map<number, AddedToken>();
   readonly #addedByContent = new Map<string, AddedToken>();
+  #guard: ChatGuard | null = null;
   readonly #bytes: (Uint8Array | undefined)[] = [];
   /** How many ids there are, added tokens among them. */
   readonly vocabSize: number;
@@ -198,8 +200,21 @@ export class Tokenizer {
   }
 
   /**
-   * Renders a conversation with the tokenizer's chat template. The text holds special tokens: encode it with
-   * `{ addSpecialTokens: false, allowedSpecial: "all" }`.
+   * Encodes a conversation with the tokenizer's chat template. Special tokens of the template count; those that somebody
+   * typed into messages, tools or documents, in whole or in parts, are plain text. A field that the template writes into
+   * the middle of a token, as in `<|{{ role }}|>`, makes that token.
+   *
+   * Throws when there is no template or it cannot be rendered.
+   */
+  async encodeChat(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): Promise<Int32Array> {
+    this.#guard ??= new ChatGuard(this.addedTokens, this.#parts.stages.normalizer);
+    const { text, plain } = await renderGuardedChat(messages, this.#parts.config, options, this.#guard);
+    return (plain === null ? this.#pipeline.run(text, "all") : this.#pipeline.runGuarded(text, plain)).ids;
+  }
+
+  /**
+   * Renders a conversation with the tokenizer's chat template, for people to read. Models read what `encodeChat` gives: in
+   * this text nobody can tell a special token of the template from one that a user typed.
    */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): Promise<string> {
     return renderChat(messages, this.#parts.config, options);
