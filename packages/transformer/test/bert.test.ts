@@ -15,7 +15,8 @@ import {
 } from "../src/index.ts";
 
 const tiny: BertConfig = { vocabSize: 12, blockSize: 8, nEmbd: 8, nHead: 2, nLayer: 2, dropout: 0.1 };
-const classifier: BertConfig = { ...tiny, maskedLmHead: false, labels: 3 };
+// One kind of segment, as the models have whose texts come without pairs.
+const classifier: BertConfig = { ...tiny, maskedLmHead: false, labels: 3, typeVocabSize: 1 };
 const someIds = (rng: Rng, batch = 2, length = 8) =>
   tf.tidy(() => tf.cast(rng.uniform([batch, length], 0, 12), "int32")) as tf.Tensor2D;
 

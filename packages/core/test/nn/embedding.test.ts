@@ -4,6 +4,14 @@ import * as tf from "@tensorflow/tfjs";
 import { expect, it } from "vitest";
 
 describeOnEngines("embedding", (engine) => {
+  it("adds up the gradients of a table of one row", async () => {
+    const run = engine().compile((weight: tf.Tensor, ids: tf.Tensor) =>
+      tf.grad((weight: tf.Tensor) => tf.sum(tf.square(embedding({ weight }, ids))))(weight),
+    );
+    const grad = await run(tf.tensor2d([[1, -2]]), tf.zeros([3], "int32"));
+    expect([...(await grad.data())]).toEqual([6, -12]);
+  });
+
   // Few rows are summed by a product, many by a scatter.
   it.each([5, 30_000])("adds up the gradients of repeated ids in a table of %i rows", async (rows) => {
     const ids = tf.tensor2d([3, 1, 3, 0, 3, 4], [2, 3], "int32");
