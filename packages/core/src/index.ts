@@ -109,7 +109,7 @@ export {
   createConvTranspose2d,
   type Pair,
 } from "./nn/conv.ts";
-export { type CustomOp, customOp, stopGradient } from "./nn/custom-op.ts";
+export { type CustomOp, customOp, stopGradient, withoutGradients } from "./nn/custom-op.ts";
 export { dropout } from "./nn/dropout.ts";
 export { embedding } from "./nn/embedding.ts";
 export { type Conv2dAttrs, type FusedOps, fusedOp } from "./nn/fused.ts";

@@ -75,6 +75,7 @@ export {
 } from "./lora.ts";
 export { decodeLora, encodeLora, type LoraFileOptions, type LoraFiles, loadLora, saveLora } from "./lora-files.ts";
 export {
+  joinParts,
   type PackedBatch,
   type PackedRows,
   type PackingOptions,
@@ -82,6 +83,7 @@ export {
   packedBatches,
   packStream,
   segmentMask,
+  type TextPart,
   type TokenDocument,
 } from "./packing.ts";
 export type { Affine, Weight } from "./param-makers.ts";
@@ -126,3 +128,19 @@ export {
   t5Presets,
   t5Step,
 } from "./t5.ts";
+export { type DistillationOptions, type DistillationResult, distillationLoss } from "./tuning/distillation.ts";
+export { documentPerplexity } from "./tuning/document-perplexity.ts";
+export { type LanguageModelLossOptions, languageModelLoss, type TokenBatch } from "./tuning/language-model-loss.ts";
+export { type PaddedBatchesOptions, paddedBatches } from "./tuning/padded-batches.ts";
+export {
+  type DpoOptions,
+  type DpoResult,
+  dpoLoss,
+  type PreferenceBatch,
+  type PreferenceLossOptions,
+  type PreferencePair,
+  preferenceBatches,
+  preferenceLoss,
+  sequenceLogProbs,
+  withReference,
+} from "./tuning/preference.ts";

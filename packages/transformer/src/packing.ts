@@ -15,6 +15,20 @@ export interface TokenDocument {
   readonly learned?: ArrayLike<number | boolean>;
 }
 
+/** A piece of a text as ids: a question that is only read, or an answer that is learned. */
+export interface TextPart {
+  readonly ids: ArrayLike<number>;
+  readonly learned: boolean;
+}
+
+/** The pieces of a conversation as one document, in which the loss is on what is learned alone. */
+export function joinParts(parts: readonly TextPart[]): TokenDocument {
+  return {
+    ids: parts.flatMap(({ ids }) => Array.from(ids)),
+    learned: parts.flatMap(({ ids, learned }) => new Array<boolean>(ids.length).fill(learned)),
+  };
+}
+
 /** Rows on the host, row-major. */
 export interface PackedRows {
   /** N */
@@ -172,6 +186,29 @@ export function packedBatches(
   };
 }
 
+/** All tokens of a document but the last, and what follows each: -100 where that is not learned. */
+export function tokenPairs(
+  caller: string,
+  document: TokenDocument,
+  name: string,
+): { ids: Int32Array; targets: Int32Array } {
+  checkLearned(caller, document, name);
+  const { ids, learned } = document;
+  const count = Math.max(ids.length - 1, 0);
+  const targetOf = (i: number) => (!learned || learned[i] ? ids[i]! : IGNORED);
+  return {
+    ids: Int32Array.from({ length: count }, (_, i) => ids[i]!),
+    targets: Int32Array.from({ length: count }, (_, i) => targetOf(i + 1)),
+  };
+}
+
+function checkLearned(caller: string, { ids, learned }: TokenDocument, name: string): void {
+  if (!learned || learned.length === ids.length) return;
+  throw new Error(
+    `${caller}: ${name} has ${ids.length} ids and ${learned.length} entries in learned; expected one for each`,
+  );
+}
+
 /** A document, or a part of one. */
 interface Piece {
   readonly ids: Int32Array;
@@ -186,12 +223,9 @@ function separated(caller: string, documents: Iterable<TokenDocument>, options: 
   }
   const pieces: Piece[] = [];
   let index = 0;
-  for (const { ids, learned } of documents) {
-    if (learned && learned.length !== ids.length) {
-      throw new Error(
-        `${caller}: document ${index} has ${ids.length} ids and ${learned.length} entries in learned; expected one for each`,
-      );
-    }
+  for (const document of documents) {
+    const { ids, learned } = document;
+    checkLearned(caller, document, `document ${index}`);
     index += 1;
     if (ids.length === 0) continue;
     const size = ids.length + (separatorId === undefined ? 0 : 1);

@@ -69,3 +69,11 @@ export function stopGradient<T extends tf.Tensor>(x: T): T {
     backward: (dy) => ({ x: () => tf.zerosLike(dy) }),
   }) as T;
 }
+
+/**
+ * What `fn` computes, as a constant: no gradient flows back, and nothing is kept for one. For a model that is only read
+ * inside a loss, such as a teacher.
+ */
+export function withoutGradients<T extends tf.Tensor>(fn: () => T): T {
+  return customOp({ inputs: {}, forward: fn, backward: () => ({}) }) as T;
+}
