@@ -129,6 +129,7 @@ export {
   zerosInit,
 } from "./nn/init.ts";
 export { createLinear, type LinearParams, linear } from "./nn/linear.ts";
+export { addLowRank, type LowRankTerm } from "./nn/low-rank.ts";
 export {
   type BatchNormStats,
   batchNormEval,

@@ -268,7 +268,7 @@ function maskedLmHead({ config, params }: Bert, hidden: tf.Tensor): tf.Tensor3D 
   const { bias, transform } = params.cls.predictions;
   const inner = activate(config.activation ?? "gelu", linear(transform.dense, hidden));
   const normed = layerNorm(transform.LayerNorm, inner, { eps: config.layerNormEps ?? 1e-12 });
-  return linear({ weight: params.bert.embeddings.word_embeddings.weight, bias }, normed) as tf.Tensor3D;
+  return linear({ ...params.bert.embeddings.word_embeddings, bias }, normed) as tf.Tensor3D;
 }
 
 const hasPooler = ({ pooler, labels }: BertConfig): boolean => pooler ?? labels !== undefined;

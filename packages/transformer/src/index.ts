@@ -63,6 +63,7 @@ export {
 } from "./llama.ts";
 export {
   applyLora,
+  attachLora,
   createLora,
   type Lora,
   type LoraConfig,

@@ -43,14 +43,14 @@ export async function encodeLora(
     inference_mode: true,
     init_lora_weights: true,
     lora_alpha: config.alpha,
-    lora_dropout: 0,
+    lora_dropout: config.dropout ?? 0,
     modules_to_save: null,
     peft_type: "LORA",
     r: config.rank,
     target_modules: config.targets,
     task_type: "CAUSAL_LM",
     use_dora: false,
-    use_rslora: false,
+    use_rslora: config.rankStabilised ?? false,
   };
   return {
     [CONFIG]: new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`),
@@ -166,14 +166,14 @@ function parseConfig(bytes: Uint8Array): ParsedConfig {
   for (const field of ["modules_to_save", "rank_pattern", "alpha_pattern"]) {
     if (!isEmpty(json[field])) refuse(field, "none");
   }
-  const { r, lora_alpha: alpha, fan_in_fan_out: fanInFanOut, target_modules: targets } = json;
+  const { r, lora_alpha: alpha, fan_in_fan_out: fanInFanOut, target_modules: targets, lora_dropout: dropout } = json;
   if (typeof r !== "number") refuse("r", "a number");
   if (typeof alpha !== "number") refuse("lora_alpha", "a number");
-  const rank = r as number;
   return {
-    rank,
-    // Rank-stabilised adapters are scaled by alpha / sqrt(r).
-    alpha: json.use_rslora ? (alpha as number) * Math.sqrt(rank) : (alpha as number),
+    rank: r as number,
+    alpha: alpha as number,
+    ...(json.use_rslora ? { rankStabilised: true } : {}),
+    ...(typeof dropout === "number" && dropout > 0 ? { dropout } : {}),
     ...(fanInFanOut ? { fanInFanOut: true } : {}),
     // PEFT also takes a regular expression here; the layers then are those of the file.
     ...(Array.isArray(targets) && { targets: targets as string[] }),

@@ -1,4 +1,12 @@
-import { kaimingUniform, type ParamFilter, type Rng, type Tree, treeEntries, treeMap } from "@genai/core";
+import {
+  kaimingUniform,
+  type LowRankTerm,
+  type ParamFilter,
+  type Rng,
+  type Tree,
+  treeEntries,
+  treeMap,
+} from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "./causal-lm.ts";
 
@@ -14,9 +22,13 @@ export interface LoraConfig {
   readonly rank: number;
   /** The product is scaled by alpha / rank. */
   readonly alpha: number;
+  /** Scales by alpha / sqrt(rank) instead, which suits high ranks (Kalajdzievski 2023, arXiv:2312.03732). Default false. */
+  readonly rankStabilised?: boolean;
+  /** The share of its inputs that an attached adapter drops in training, in [0, 1); default 0. */
+  readonly dropout?: number;
   /** Names of layers, whole ("h.0.attn.c_attn") or from a dot on ("c_attn", "attn.c_attn"). */
   readonly targets: readonly string[];
-  /** Whether weights are [in, out], as GPT-2's are, instead of [out, in]. Default false. */
+  /** Whether weights are [in, out], as those of GPT-2's blocks are, instead of [out, in]. Default false. */
   readonly fanInFanOut?: boolean;
 }
 
@@ -57,7 +69,7 @@ export function createLora(params: Tree, config: LoraConfig, rng: Rng): Lora {
   const adapted = [...matrices].filter(([layer]) => targets.some((target) => isNamed(layer, target)));
   const init = kaimingUniform({ gain: Math.sqrt(1 / 3) });
   const factors = adapted.map(([layer, weight]): [string, LoraFactors] => {
-    const { inDim, outDim } = sidesOf(weight, fanInFanOut);
+    const { inDim, outDim } = sidesOf(layer, weight, fanInFanOut);
     if (rank > Math.min(inDim, outDim)) {
       throw new Error(`createLora: rank (${rank}) exceeds the sides of ${layer}, ${outDim} x ${inDim}`);
     }
@@ -67,8 +79,37 @@ export function createLora(params: Tree, config: LoraConfig, rng: Rng): Lora {
 }
 
 /**
- * The parameters with the adapter in them: W + alpha / r * B A. Call it inside the loss; gradients flow to both. Tensors
- * that are not adapted are those of `params`.
+ * The parameters with the adapter beside them: layers compute W x + scale B A x, and W's gradient costs nothing while only
+ * the adapter is trained. Call it inside the loss of a model of this package, whose layers read what is attached.
+ *
+ * @param rng draws the adapter's dropout, in training
+ * @throws as `applyLora`
+ */
+export function attachLora<P extends Tree>(params: P, { config, params: lora }: Lora, rng?: Rng): P {
+  checkFits("attachLora", params, { config, params: lora });
+  const { dropout = 0 } = config;
+  const attach = (node: unknown, path: string): unknown => {
+    if (Array.isArray(node)) return node.map((child, i) => attach(child, join(path, String(i))));
+    if (typeof node !== "object" || node === null || node instanceof tf.Tensor) return node;
+    const record = Object.fromEntries(
+      Object.entries(node).map(([key, child]) => [key, attach(child, join(path, key))]),
+    );
+    const factors = lora[path];
+    if (!factors) return record;
+    const lowRank: LowRankTerm = {
+      a: factors.lora_A.weight,
+      b: factors.lora_B.weight,
+      scale: scaleOf(config),
+      ...(rng && dropout > 0 ? { dropout, rng } : {}),
+    };
+    return { ...record, lowRank };
+  };
+  return attach(params, "") as P;
+}
+
+/**
+ * The parameters with the adapter in them, W + scale B A, for models whose layers know nothing of adapters. Call it inside
+ * the loss; gradients flow to both. Tensors that are not adapted are those of `params`.
  *
  * @throws if the adapter names a matrix that is not there, or has other shapes
  */
@@ -85,22 +126,16 @@ export function mergeLora<P extends Tree>(params: P, lora: Lora): P {
   return adapt("mergeLora", params, lora, (tensor) => tensor.clone());
 }
 
-/**
- * A causal model with an adapter that is not merged, for generating and scoring while it is trained. Each call works the
- * adapter in anew: merge it to generate much.
- */
+/** A causal model with an adapter attached, to be trained, and to generate and score meanwhile; merge it to generate much. */
 export function loraLm<P extends Tree>(lm: CausalLm<P>, config: LoraConfig): CausalLm<LoraTree<P>> {
   checkLoraConfig("loraLm", config);
-  const adapted = ({ base, lora }: LoraTree<P>) => applyLora(base, { config, params: lora });
+  const adapted = ({ base, lora }: LoraTree<P>, rng?: Rng) => attachLora(base, { config, params: lora }, rng);
   return {
     vocabSize: lm.vocabSize,
     blockSize: lm.blockSize,
-    logits: (params, ids, options) => tf.tidy(() => lm.logits(adapted(params), ids, options)),
+    logits: (params, ids, options) => lm.logits(adapted(params, options?.rng), ids, options),
     createCache: (...args) => lm.createCache(...args),
-    step(params, ids, cache) {
-      const step = () => lm.step(adapted(params), ids, cache);
-      return tf.tidy(() => step() as unknown as tf.TensorContainerObject) as unknown as ReturnType<typeof step>;
-    },
+    step: (params, ids, cache) => lm.step(adapted(params), ids, cache),
   };
 }
 
@@ -108,22 +143,23 @@ export function loraLm<P extends Tree>(lm: CausalLm<P>, config: LoraConfig): Cau
 export const trainsLora: ParamFilter = (path) => path.startsWith("lora.");
 
 /** @throws naming what is out of range */
-export function checkLoraConfig(caller: string, { rank, alpha, targets }: LoraConfig): void {
+export function checkLoraConfig(caller: string, { rank, alpha, targets, dropout = 0 }: LoraConfig): void {
   if (!Number.isInteger(rank) || rank < 1) throw new Error(`${caller}: rank (${rank}) must be a positive integer`);
   if (!(alpha > 0 && Number.isFinite(alpha))) throw new Error(`${caller}: alpha (${alpha}) must be a positive number`);
+  if (!(dropout >= 0 && dropout < 1)) throw new Error(`${caller}: dropout (${dropout}) must be in [0, 1)`);
   if (targets.length === 0) throw new Error(`${caller}: targets are empty; expected names of layers`);
 }
 
 function adapt<P extends Tree>(caller: string, params: P, lora: Lora, other: (tensor: tf.Tensor) => tf.Tensor): P {
-  const { rank, alpha, fanInFanOut = false } = lora.config;
+  const { fanInFanOut = false } = lora.config;
   checkFits(caller, params, lora);
   const adapted = () =>
     treeMap(params, (tensor, path) => {
       const factors = lora.params[layerOf(path)];
       if (!factors || !isWeight(path)) return other(tensor);
       const [a, b] = [factors.lora_A.weight as tf.Tensor2D, factors.lora_B.weight as tf.Tensor2D];
-      const product = fanInFanOut ? tf.matMul(a, b, true, true) : tf.matMul(b, a);
-      return tf.add(tensor, tf.mul(product, alpha / rank));
+      const product = fanInFanOut && !isTable(layerOf(path)) ? tf.matMul(a, b, true, true) : tf.matMul(b, a);
+      return tf.add(tensor, tf.mul(product, scaleOf(lora.config)));
     });
   return tf.tidy(() => adapted() as tf.TensorContainer) as P;
 }
@@ -137,7 +173,7 @@ function checkFits(caller: string, params: Tree, { config, params: lora }: Lora)
       problems.push(`${layer} is no matrix of the model`);
       continue;
     }
-    const { inDim, outDim } = sidesOf(weight, config.fanInFanOut);
+    const { inDim, outDim } = sidesOf(layer, weight, config.fanInFanOut);
     const got = `[${lora_A.weight.shape}] and [${lora_B.weight.shape}]`;
     const expected = `[${config.rank},${inDim}] and [${outDim},${config.rank}]`;
     if (got !== expected) problems.push(`${layer} has factors ${got}; expected ${expected}`);
@@ -145,6 +181,9 @@ function checkFits(caller: string, params: Tree, { config, params: lora }: Lora)
   if (problems.length > 0) throw new Error(`${caller}: the adapter does not fit the model: ${problems.join("; ")}`);
 }
 
+const scaleOf = ({ rank, alpha, rankStabilised = false }: LoraConfig): number =>
+  alpha / (rankStabilised ? Math.sqrt(rank) : rank);
+const join = (path: string, key: string): string => (path === "" ? key : `${path}.${key}`);
 const isWeight = (path: string): boolean => path === "weight" || path.endsWith(".weight");
 const layerOf = (path: string): string => path.replace(/\.?weight$/, "");
 
@@ -154,7 +193,10 @@ function matricesOf(params: Tree): Map<string, tf.Tensor> {
   return new Map(matrices.map(([path, tensor]) => [layerOf(path), tensor]));
 }
 
-function sidesOf(weight: tf.Tensor, fanInFanOut = false): { inDim: number; outDim: number } {
+/** GPT-2's embeddings and head, which unlike the layers of its blocks are [out, in]. */
+const isTable = (layer: string): boolean => /(^|\.)(wte|wpe|lm_head)$/.test(layer);
+
+function sidesOf(layer: string, weight: tf.Tensor, fanInFanOut = false): { inDim: number; outDim: number } {
   const [first, second] = weight.shape as [number, number];
-  return fanInFanOut ? { inDim: first, outDim: second } : { inDim: second, outDim: first };
+  return fanInFanOut && !isTable(layer) ? { inDim: first, outDim: second } : { inDim: second, outDim: first };
 }

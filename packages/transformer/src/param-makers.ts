@@ -1,4 +1,4 @@
-import { type Initialiser, type NormParams, normalInit, onesInit, zerosInit } from "@genai/core";
+import { type Initialiser, type LowRankTerm, type NormParams, normalInit, onesInit, zerosInit } from "@genai/core";
 import type * as tf from "@tensorflow/tfjs";
 
 // An architecture lists its parameters once, as a function of how to make one: drawn for a new model, or merely noted, to
@@ -7,8 +7,9 @@ import type * as tf from "@tensorflow/tfjs";
 /** Makes the parameter of a shape; `init` is how a new model draws it. */
 export type MakeParam = (shape: readonly number[], init: Initialiser) => tf.Tensor;
 
-export type Weight = { weight: tf.Tensor };
-export type Affine = { weight: tf.Tensor; bias?: tf.Tensor };
+/** `lowRank` is there while an adapter is attached: see `attachLora`. */
+export type Weight = { weight: tf.Tensor; lowRank?: LowRankTerm };
+export type Affine = Weight & { bias?: tf.Tensor };
 
 /** A linear layer in PyTorch's layout: weight [out, in]. */
 export function makeLinear(make: MakeParam, inDim: number, outDim: number, init: Initialiser, bias: boolean): Affine {

@@ -1,12 +1,22 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { adamw, createEngine, encodeSafetensors, gradientStep, Rng, treeDispose, treeEntries } from "@genai/core";
+import {
+  adamw,
+  createEngine,
+  encodeSafetensors,
+  gradientStep,
+  Rng,
+  treeDispose,
+  treeEntries,
+  valueAndGrad,
+} from "@genai/core";
 import { describeOnEngines, expectClose } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
 import {
   applyLora,
+  attachLora,
   createGpt2,
   createLora,
   decodeLora,
@@ -19,7 +29,9 @@ import {
   gpt2Loss,
   type Lora,
   type LoraConfig,
+  type LoraParams,
   type LoraTree,
+  languageModelLoss,
   loadLora,
   loraLm,
   mergeLora,
@@ -36,8 +48,9 @@ const gpt = () => createGpt2(config, new Rng(0)).params;
 const ids = () => new Rng(1).integers([2, 6], 0, 11) as tf.Tensor2D;
 
 /** An adapter that has learned something. */
-function drawnLora(params: Gpt2Params): Lora {
-  const lora = createLora(params, loraConfig, new Rng(2));
+const drawnLora = (params: Gpt2Params): Lora => drawn(createLora(params, loraConfig, new Rng(2)));
+
+function drawn(lora: Lora): Lora {
   const rng = new Rng(3);
   for (const factors of Object.values(lora.params)) {
     factors.lora_B = { weight: rng.normal(factors.lora_B.weight.shape, 0, 0.5) };
@@ -70,14 +83,50 @@ describeOnEngines("LoRA", (engine) => {
     expect(Math.abs(plain[0]! - (await got.data())[0]!)).toBeGreaterThan(1e-3);
   });
 
+  it("computes the same attached, with the same gradients, whatever matrices are adapted", async () => {
+    const config: Gpt2Config = { vocabSize: 11, blockSize: 8, nEmbd: 8, nHead: 2, nLayer: 1, tieWordEmbeddings: false };
+    const base = createGpt2(config, new Rng(0)).params;
+    const targets = ["wte", "wpe", "lm_head", "c_attn", "c_proj", "c_fc"];
+    const lora = drawn(createLora(base, { ...loraConfig, targets }, new Rng(2)));
+    expect(lora.params.wte!.lora_B.weight.shape, "tables are [out, in] in GPT-2 too").toEqual([11, 2]);
+    const gradients = (join: typeof applyLora) =>
+      engine().compile((base: Gpt2Params, lora: Lora, ids: tf.Tensor2D) => {
+        const lossOf = (params: LoraParams) =>
+          gpt2Loss({ config, params: join(base, { ...lora, params }) }, ids, nextTokens(ids));
+        return valueAndGrad(lossOf, lora.params);
+      });
+    const want = await gradients(applyLora)(base, lora, ids());
+    const got = await gradients(attachLora)(base, lora, ids());
+    await expectClose(got.loss, want.loss, tolerance);
+    const byPath = new Map(treeEntries(want.grads));
+    for (const [path, grad] of treeEntries(got.grads)) await expectClose(grad, byPath.get(path)!, tolerance, path);
+  });
+
+  it("drops inputs of the attached adapter in training, and nothing else", async () => {
+    const base = gpt();
+    const lora = drawnLora(base);
+    const logits = engine().compile((base: Gpt2Params, lora: Lora, ids: tf.Tensor2D, rng?: Rng) =>
+      gpt2Logits({ config, params: attachLora(base, lora, rng) }, ids),
+    );
+    const dropping = { ...lora, config: { ...lora.config, dropout: 0.5 } };
+    const plain = await (await logits(base, lora, ids())).data();
+    expect(await (await logits(base, dropping, ids())).data(), "without an Rng").toEqual(plain);
+    expect(await (await logits(base, lora, ids(), new Rng(4))).data(), "at rate 0").toEqual(plain);
+    expect(await (await logits(base, dropping, ids(), new Rng(4))).data()).not.toEqual(plain);
+    const untrained = { ...createLora(base, loraConfig, new Rng(2)), config: dropping.config };
+    const bare = await (await logits(base, { ...lora, params: {} }, ids())).data();
+    expect(await (await logits(base, untrained, ids(), new Rng(4))).data(), "with B zero").toEqual(bare);
+  });
+
   it("trains the adapter and moves nothing else", async () => {
     const base = gpt();
     const lora = createLora(base, loraConfig, new Rng(2));
+    const lm = loraLm(gpt2Lm(config), { ...loraConfig, dropout: 0.1 });
     const optimizer = adamw({ learningRate: 0.1, weightDecay: 0.1, trainable: trainsLora });
     const { init, step } = gradientStep(
       optimizer,
-      ({ base, lora: params }: LoraTree<Gpt2Params>, ids: tf.Tensor2D) =>
-        gpt2Loss({ config, params: applyLora(base, { config: loraConfig, params }) }, ids, nextTokens(ids)),
+      (params: LoraTree<Gpt2Params>, ids: tf.Tensor2D, rng) =>
+        languageModelLoss(lm, params, { ids, targets: nextTokens(ids) }, { rng }),
       { trainable: trainsLora },
     );
     const run = engine().compile(step);
@@ -123,6 +172,22 @@ describe("an adapter", () => {
       { config: { ...config, fanInFanOut: true }, params },
     );
     expect(flipped.fc.weight.transpose().arraySync()).toEqual(merged.fc.weight.arraySync());
+  });
+
+  it("adds alpha / sqrt(rank) times B A if it is rank-stabilised", () => {
+    const params = { fc: { lora_A: { weight: tf.ones([4, 3]) }, lora_B: { weight: tf.ones([2, 4]) } } };
+    const config = { rank: 4, alpha: 3, targets: ["fc"], rankStabilised: true };
+    const { fc } = mergeLora({ fc: { weight: tf.zeros([2, 3]) } }, { config, params: params as unknown as LoraParams });
+    expect([...fc.weight.dataSync()]).toEqual(new Array(6).fill((3 / 2) * 4));
+  });
+
+  it("keeps its dropout and its kind of scale in PEFT's files", async () => {
+    const lora = drawnLora(gpt());
+    const config = { ...lora.config, dropout: 0.05, rankStabilised: true };
+    const files = await encodeLora({ ...lora, config });
+    const json = JSON.parse(new TextDecoder().decode(files["adapter_config.json"]));
+    expect(json).toMatchObject({ lora_dropout: 0.05, use_rslora: true });
+    expect((await decodeLora(files)).config).toEqual(config);
   });
 
   it("merges into tensors that outlive the model's", () => {
@@ -184,13 +249,13 @@ describe("an adapter", () => {
     engine.dispose();
   });
 
-  it("is scaled by alpha / sqrt(rank) when its file says that it is rank-stabilised", async () => {
+  it("is rank-stabilised when its file says so, and takes its layers from the file", async () => {
     const files = await encodeLora(drawnLora(gpt()));
     const json = { ...JSON.parse(new TextDecoder().decode(files["adapter_config.json"])), use_rslora: true };
     json.target_modules = ".*c_attn|.*c_proj";
     const changed = { ...files, "adapter_config.json": new TextEncoder().encode(JSON.stringify(json)) };
     const { config } = await decodeLora(changed);
-    expect(config.alpha / config.rank).toBeCloseTo(3 / Math.sqrt(2), 6);
+    expect(config).toMatchObject({ alpha: 3, rank: 2, rankStabilised: true });
     expect([...config.targets].sort()).toEqual([...layers].sort());
   });
 });
@@ -204,6 +269,7 @@ describe("LoRA refuses", () => {
     expect(() => create({ targets: [] })).toThrow("targets are empty");
     expect(() => create({ rank: 0 })).toThrow("rank (0) must be a positive integer");
     expect(() => create({ rank: 9 })).toThrow("rank (9) exceeds the sides of h.0.attn.c_attn, 24 x 8");
+    expect(() => create({ dropout: 1 })).toThrow("dropout (1) must be in [0, 1)");
     expect(() => create({ alpha: 0 })).toThrow("alpha (0) must be a positive number");
   });
 

@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { customOp } from "./custom-op.ts";
 import { fusedOp } from "./fused.ts";
+import type { LowRankTerm } from "./low-rank.ts";
 import { oneHot } from "./one-hot.ts";
 
 /** Sums the rows of dy [N, D] into a matrix [rows, D] by ids [N]: the transpose of `gatherRows`. */
@@ -39,15 +40,23 @@ function gatherRows(table: tf.Tensor, ids: tf.Tensor): tf.Tensor {
  * Ids are not checked against the table's size: reading them would stall the GPU. Check them on the host, where they
  * come from; out-of-range ids give NaN, zeros or an error, depending on the backend.
  *
- * @param p `weight` [num, dim]
+ * @param p `weight` [num, dim], `lowRank` (optional; B [num, r], A [r, dim], nothing dropped)
  * @param ids int32 [...]
  * @returns [..., dim]
  */
-export function embedding(p: { readonly weight: tf.Tensor }, ids: tf.Tensor): tf.Tensor {
+export function embedding(
+  p: { readonly weight: tf.Tensor; readonly lowRank?: LowRankTerm },
+  ids: tf.Tensor,
+): tf.Tensor {
   if (p.weight.rank !== 2) throw new Error(`embedding: weight has shape [${p.weight.shape}]; expected [num, dim]`);
   if (ids.dtype !== "int32") throw new Error(`embedding: ids have dtype ${ids.dtype}; expected int32`);
   return tf.tidy(() => {
-    const rows = gatherRows(p.weight, tf.reshape(ids, [ids.size]));
+    const flat = tf.reshape(ids, [ids.size]);
+    let rows = gatherRows(p.weight, flat);
+    if (p.lowRank) {
+      const { a, b, scale } = p.lowRank;
+      rows = tf.add(rows, tf.mul(tf.matMul(gatherRows(b, flat) as tf.Tensor2D, a as tf.Tensor2D), scale));
+    }
     return tf.reshape(rows, [...ids.shape, p.weight.shape[1]!]);
   });
 }

@@ -1,18 +1,21 @@
 import * as tf from "@tensorflow/tfjs";
 import type { Rng } from "../rng.ts";
 import { type Initialiser, kaimingUniform, zerosInit } from "./init.ts";
+import { addLowRank, type LowRankTerm } from "./low-rank.ts";
 
 export interface LinearParams {
   /** [out, in] */
   readonly weight: tf.Tensor;
   /** [out] */
   readonly bias?: tf.Tensor;
+  /** Added to the weight: an adapter. */
+  readonly lowRank?: LowRankTerm;
 }
 
 /**
  * Affine map of the last axis: y = x W^T + b.
  *
- * @param p `weight` [out, in], `bias` [out] (optional)
+ * @param p `weight` [out, in], `bias` [out] (optional), `lowRank` (optional)
  * @param x [..., in]
  * @returns [..., out]
  */
@@ -28,7 +31,8 @@ export function linear(p: LinearParams, x: tf.Tensor): tf.Tensor {
   return tf.tidy(() => {
     // In two dimensions: the gradient of tfjs' matMul does not take operands of different rank.
     const flat = tf.reshape(x, [-1, inDim!]) as tf.Tensor2D;
-    const y = tf.matMul(flat, p.weight as tf.Tensor2D, false, true);
+    const product = tf.matMul(flat, p.weight as tf.Tensor2D, false, true);
+    const y = p.lowRank ? addLowRank(p.lowRank, flat, product) : product;
     return tf.reshape(p.bias ? tf.add(y, p.bias) : y, [...x.shape.slice(0, -1), outDim!]);
   });
 }

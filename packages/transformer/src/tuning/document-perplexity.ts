@@ -1,5 +1,4 @@
 import { crossEntropy, type Engine, type Tree, throwIfAborted, treeDispose } from "@genai/core";
-import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "../causal-lm.ts";
 import type { TokenDocument } from "../packing.ts";
 import type { Perplexity, ScoringOptions } from "../scoring.ts";
