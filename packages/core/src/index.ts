@@ -44,6 +44,7 @@ export type { Compiled, Device, Engine } from "./engine/engine.ts";
 export { isNode, type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";
 export { silenceTfjsBanner } from "./engine/tfjs-banner.ts";
 export { AbortError, DivergenceError, EngineUnavailableError, FormatError, throwIfAborted } from "./errors.ts";
+export { type FileLockOptions, pause, withFileLock } from "./file-lock.ts";
 export {
   type CrossEntropyOptions,
   crossEntropy,

@@ -1,8 +1,7 @@
-import { AbortError } from "@genai/core";
+import { AbortError, withFileLock } from "@genai/core";
 import type { CacheSlot, Verify } from "./cache.ts";
 import { DataUnavailableError, isDamage } from "./data-errors.ts";
 import type { DataFile, ResolveOptions } from "./data-file.ts";
-import { withFileLock } from "./file-lock.ts";
 import { environment } from "./platform.ts";
 import { fromFirstAddress, request, TransferError, transferBound, withRetries } from "./transfer.ts";
 

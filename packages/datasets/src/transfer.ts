@@ -1,7 +1,6 @@
-import { AbortError, throwIfAborted } from "@genai/core";
+import { AbortError, pause, throwIfAborted } from "@genai/core";
 import { DataUnavailableError, isDamage } from "./data-errors.ts";
 import type { DataFile, ResolveOptions } from "./data-file.ts";
-import { pause } from "./file-lock.ts";
 
 /** A failed attempt to read from a server. */
 export class TransferError extends Error {

@@ -1,4 +1,4 @@
-import { AbortError, throwIfAborted } from "@genai/core";
+import { AbortError, throwIfAborted } from "./errors.ts";
 
 /** Milliseconds without a sign of life after which a lock counts as left behind. */
 const staleAfter = 60_000;
