@@ -38,6 +38,7 @@ export default defineConfig({
             "@tensorflow/tfjs-backend-wasm",
             "@tensorflow/tfjs-backend-webgpu",
             "@genai/datasets > env-paths",
+            "@huggingface/hub",
             "@genai/onnx > pbf",
             "@genai/tokenizer > @huggingface/jinja",
             "@genai/tokenizer > oniguruma-parser/parser",

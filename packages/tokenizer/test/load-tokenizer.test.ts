@@ -130,4 +130,10 @@ describe("loadTokenizer", () => {
     }) as typeof globalThis.fetch;
     await expect(loadTokenizer("https://host/", { fetch: slow, signal: controller.signal })).rejects.toThrow("abort");
   });
+
+  it("says where to turn for models of the hub", async () => {
+    await expect(loadTokenizer("hf:org/model")).rejects.toThrow(
+      "hf:org/model names a model on the hub; give the folder that downloadPretrained of @genai/transformer returns",
+    );
+  });
 });

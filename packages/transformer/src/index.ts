@@ -47,6 +47,15 @@ export {
   gpt2Presets,
   gpt2Step,
 } from "./gpt2.ts";
+export {
+  type DownloadPretrainedOptions,
+  downloadPretrained,
+  type HubOptions,
+  type HubProgress,
+} from "./hub/download-pretrained.ts";
+export { HubError } from "./hub/hub-error.ts";
+export type { DownloadedModel } from "./hub/hub-store.ts";
+export type { ModelPart } from "./hub/needed-files.ts";
 export { type CreateKvCacheOptions, createKvCache, type KvCache, reorderKvCache } from "./kv-cache.ts";
 export {
   createLlama,

@@ -34,6 +34,11 @@ export async function openFileSource(source: TokenizerSource, options: OpenSourc
   if (typeof source === "string" || source instanceof URL) {
     const text = String(source);
     if (/^https?:/i.test(text)) return urlSource(new URL(text), options);
+    if (text.startsWith("hf:"))
+      throw new TypeError(
+        `loadTokenizer: ${text} names a model on the hub; give the folder that downloadPretrained of @genai/transformer ` +
+          "returns, or an address such as https://huggingface.co/OWNER/NAME/resolve/main/",
+      );
     if (/^(data|blob):/i.test(text))
       throw new TypeError(
         "loadTokenizer: data: and blob: URLs name no file; give the files in a record by their names",

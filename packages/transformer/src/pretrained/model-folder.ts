@@ -10,8 +10,8 @@ import {
 import type { PublishedConfig } from "./config-fields.ts";
 
 /**
- * Where the files of a model are: a folder on disk (Node), the http(s) address that their names are appended to, or the
- * files themselves by name.
+ * Where the files of a model are: a folder on disk (Node), `hf:OWNER/NAME` on the hub, the http(s) address that their names
+ * are appended to, or the files themselves by name.
  */
 export type ModelSource = string | URL | Readonly<Record<string, ByteSourceInput>>;
 

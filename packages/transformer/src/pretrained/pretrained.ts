@@ -14,6 +14,8 @@ import * as tf from "@tensorflow/tfjs";
 import type { Bert } from "../bert.ts";
 import type { CausalLm } from "../causal-lm.ts";
 import { type Gpt2, gpt2Lm } from "../gpt2.ts";
+import { downloadPretrained, type HubOptions } from "../hub/download-pretrained.ts";
+import { isHubName } from "../hub/hub-name.ts";
 import { type Llama, llamaLm } from "../llama.ts";
 import type { T5 } from "../t5.ts";
 import { type Architecture, paramShapes } from "./architecture.ts";
@@ -44,12 +46,15 @@ export interface LoadPretrainedOptions {
   readonly signal?: AbortSignal;
   /** Called after each tensor. */
   readonly onProgress?: (progress: { readonly loadedParams: number; readonly totalParams: number }) => void;
+  /** For models on the hub: token, cache, address, progress of the download. */
+  readonly hub?: Omit<HubOptions, "signal">;
 }
 
 /**
  * Loads a model: GPT-2, Llama (with Mistral and Qwen2), BERT or T5. Weights in F16 and BF16 become float32.
  *
- * @param source a folder (Node), an http(s) address, or files by name; see `ModelSource`
+ * @param source a folder (Node), `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` on the hub (see `downloadPretrained`), an
+ *   http(s) address, or files by name; see `ModelSource`
  * @throws FormatError if config.json asks for what is not supported, or if weights and config.json do not fit: all that
  *   is missing, not expected, of another shape or of another type is listed.
  */
@@ -58,7 +63,11 @@ export async function loadPretrained(
   options: LoadPretrainedOptions = {},
 ): Promise<PretrainedModel> {
   const caller = "loadPretrained";
-  const { name, config: published, weights } = await openModelFolder(source, caller);
+  const { signal, hub } = options;
+  const files = isHubName(source)
+    ? await downloadPretrained(source, { ...hub, ...(signal && { signal }), parts: ["model"] })
+    : source;
+  const { name, config: published, weights } = await openModelFolder(files, caller);
   try {
     const architecture = architectureOf(published, `${caller}: config.json of ${name}`);
     const { read, pathOf, makeParams } = ARCHITECTURES[architecture] as Architecture<
