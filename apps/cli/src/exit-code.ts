@@ -1,5 +1,6 @@
 import { EngineUnavailableError } from "@genai/core";
 import { DataUnavailableError } from "@genai/datasets";
+import { HubError } from "@genai/transformer";
 import { CommanderError } from "commander";
 
 /** What the program's exit status tells a script. */
@@ -10,7 +11,7 @@ Exit codes:
   0    done
   1    the work failed, or a stated number was missed
   2    the command line is wrong
-  3    something it needs cannot be had here (an engine, a device, a data set)
+  3    something it needs cannot be had here (an engine, a device, a data set, a model)
   130  interrupted; what was trained so far is saved`;
 
 /** The command line asks for something that does not exist or does not fit. */
@@ -27,7 +28,8 @@ export class InterruptedError extends Error {
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage;
   if (error instanceof UsageError) return exitCode.usage;
-  if (error instanceof EngineUnavailableError || error instanceof DataUnavailableError) return exitCode.unavailable;
+  const unavailable = [EngineUnavailableError, DataUnavailableError, HubError];
+  if (unavailable.some((kind) => error instanceof kind)) return exitCode.unavailable;
   if (error instanceof InterruptedError || (error instanceof Error && error.name === "AbortError")) {
     return exitCode.interrupted;
   }

@@ -1,11 +1,12 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Rng, treeDispose } from "@genai/core";
+import { serveHub } from "@genai/testing/hub-server";
 import { createByteTokenizer } from "@genai/tokenizer";
 import { createGpt2, createLora, saveLora, savePretrained } from "@genai/transformer";
 import * as tf from "@tensorflow/tfjs";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { adapterFolderOf, modelFolderOf, openTextModel } from "../src/text/text-model.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "genai-text-model-"));
@@ -87,4 +88,30 @@ test("what is no language model is refused with a sentence", async () => {
   await expect(openTextModel(folder, { checkpoint: "latest" })).rejects.toThrow(/is no run folder; only runs have/);
   await expect(openTextModel(folder, { adapter: scratch })).rejects.toThrow(/adapter_config.json/);
   expect(tf.memory().numTensors).toBe(before);
+});
+
+test("a model of the hub opens by its name, and so does the one that an adapter belongs to", async () => {
+  const files = Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name))]));
+  const hub = await serveHub("org/tiny", files);
+  vi.stubEnv("HF_ENDPOINT", hub.endpoint);
+  vi.stubEnv("HF_HUB_CACHE", join(scratch, "hub"));
+  try {
+    const before = tf.memory().numTensors;
+    const model = await openTextModel("hf:org/tiny@main");
+    expect(model).toMatchObject({ name: "tiny", architecture: "gpt2", stopIds: [3, 256] });
+    const lora = createLora(model.params, { rank: 1, alpha: 2, targets: ["c_attn"], fanInFanOut: true }, new Rng(1));
+    const run = runFolder("adapted-hub", "finetune");
+    await saveLora(adapterFolderOf(run), lora, { prefix: "transformer.", baseModel: "org/tiny" });
+    const adapted = await openTextModel(run);
+    expect(adapted.name).toBe("adapted-hub");
+    model.dispose();
+    adapted.dispose();
+    treeDispose(lora.params);
+    expect(tf.memory().numTensors).toBe(before);
+    await expect(openTextModel("hf:org/other")).rejects.toThrow("there is no such model");
+    await expect(openTextModel("hf:org/tiny", { checkpoint: "latest" })).rejects.toThrow("is no run folder");
+  } finally {
+    vi.unstubAllEnvs();
+    await hub.close();
+  }
 });

@@ -13,6 +13,7 @@ import {
 } from "@genai/transformer";
 import { UsageError } from "../exit-code.ts";
 import { RunFolder } from "../run/run-folder.ts";
+import { hubModelFolder, hubModelName, isHubModel } from "./hub-model.ts";
 
 // What the commands that write text open: a causal language model with its tokenizer.
 
@@ -48,15 +49,24 @@ export const modelFolderOf = (run: string): string => join(run, "model");
 export const adapterFolderOf = (run: string): string => join(run, "adapter");
 
 const missing =
-  "expected a run folder of a language model, or a folder with config.json, model.safetensors and tokenizer.json";
+  "expected a run folder of a language model, a folder with config.json, model.safetensors and tokenizer.json, or " +
+  "hf:OWNER/NAME on the hub";
 
 /**
- * Opens a run of `genai train gpt` or `genai finetune`, or a Hugging Face folder.
+ * Opens a run of `genai train gpt` or `genai finetune`, a Hugging Face folder, or a model of the hub, hf:OWNER/NAME.
  *
  * @throws UsageError if the path is neither, FormatError if its files do not fit together.
  */
 export async function openTextModel(path: string, options: OpenTextModelOptions = {}): Promise<TextModel> {
   const { checkpoint = "best", adapter, signal } = options;
+  if (isHubModel(path)) {
+    if (checkpoint === "latest") throw new UsageError(`${path} is no run folder; only runs have a latest checkpoint`);
+    return withAdapter(
+      await openFolder(await hubModelFolder(path, signal), hubModelName(path), signal),
+      adapter,
+      signal,
+    );
+  }
   const found = await stat(path).catch(() => undefined);
   if (!found) throw new UsageError(`${path} does not exist; ${missing}`);
   if (!found.isDirectory()) throw new UsageError(`${path} is a file; ${missing}`);
@@ -65,14 +75,14 @@ export async function openTextModel(path: string, options: OpenTextModelOptions 
   const name = basename(resolve(path));
   if (!isRun(config)) {
     if (checkpoint === "latest") throw new UsageError(`${path} is no run folder; only runs have a latest checkpoint`);
-    return withAdapter(await openFolder(path, name, signal), adapter);
+    return withAdapter(await openFolder(path, name, signal), adapter, signal);
   }
   const run = await new RunFolder(path).readConfig();
   const folder = modelFolderOf(path);
   const own = adapterFolderOf(path);
   if (existsSync(join(own, "adapter_config.json"))) {
-    const base = await baseOfAdapter(own);
-    return withAdapter(await withAdapter(await openFolder(base, name, signal), own), adapter);
+    const base = await baseOfAdapter(own, signal);
+    return withAdapter(await withAdapter(await openFolder(base, name, signal), own), adapter, signal);
   }
   if (!existsSync(join(folder, "config.json"))) {
     throw new UsageError(
@@ -82,7 +92,7 @@ export async function openTextModel(path: string, options: OpenTextModelOptions 
     );
   }
   const model = await openFolder(folder, name, signal);
-  return withAdapter(checkpoint === "latest" ? await withLatest(model, path) : model, adapter);
+  return withAdapter(checkpoint === "latest" ? await withLatest(model, path) : model, adapter, signal);
 }
 
 const isRun = (config: string): boolean => {
@@ -141,9 +151,10 @@ async function withLatest(model: TextModel, run: string): Promise<TextModel> {
   }
 }
 
-async function withAdapter(model: TextModel, folder: string | undefined): Promise<TextModel> {
-  if (folder === undefined) return model;
+async function withAdapter(model: TextModel, path: string | undefined, signal?: AbortSignal): Promise<TextModel> {
+  if (path === undefined) return model;
   try {
+    const folder = isHubModel(path) ? await hubModelFolder(path, signal) : path;
     // Hugging Face's GPT-2 has its blocks below `transformer`; our paths are the published names without it.
     const lora = await loadLora(folder, model.architecture === "gpt2" ? { prefix: "transformer." } : {});
     try {
@@ -157,7 +168,7 @@ async function withAdapter(model: TextModel, folder: string | undefined): Promis
   }
 }
 
-async function baseOfAdapter(folder: string): Promise<string> {
+async function baseOfAdapter(folder: string, signal?: AbortSignal): Promise<string> {
   const file = join(folder, "adapter_config.json");
   const { base_model_name_or_path: base } = JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
   if (typeof base !== "string") {
@@ -165,7 +176,11 @@ async function baseOfAdapter(folder: string): Promise<string> {
   }
   const candidates = [base, resolve(dirname(folder), base)];
   const found = candidates.find((path) => existsSync(path));
-  if (found === undefined) throw new UsageError(`${file} belongs to ${base}, which is not there`);
+  if (found === undefined) {
+    // Published adapters, and those trained on a model of the hub, name their base as the hub does.
+    if (/^hf:|^[\w.-]+\/[\w.-]+$/.test(base)) return hubModelFolder(base, signal);
+    throw new UsageError(`${file} belongs to ${base}, which is not there`);
+  }
   const inner = modelFolderOf(found);
   return existsSync(join(inner, "config.json")) ? inner : found;
 }
