@@ -1,5 +1,5 @@
 import { formatDuration } from "../run/progress.ts";
-import type { RunOutcome } from "../run/train-run.ts";
+import { type RunOutcome, speedOf } from "../run/train-run.ts";
 import { alignColumns, bold, dim, printJson, printLine } from "../terminal.ts";
 
 /** Prints what a run has come to. */
@@ -15,8 +15,8 @@ export function reportRun(run: RunOutcome, { json }: { readonly json: boolean })
     printLine(line);
   }
   printLine();
-  const { steps, trainSeconds, stepsPerSecond, engine, dir, report } = run;
-  printLine(`${steps} steps in ${formatDuration(trainSeconds)} on ${engine} (${stepsPerSecond.toFixed(1)} steps/s)`);
+  const { steps, trainSeconds, engine, dir, report } = run;
+  printLine(`${steps} steps in ${formatDuration(trainSeconds)} on ${engine} (${speedOf(run)})`);
   printLine(`Run folder  ${dir}`);
   printLine(`Report      ${report}`);
 }

@@ -5,6 +5,7 @@ import { positiveNumber, wholeNumber } from "../option-parsers.ts";
 import { recipeNamed, recipes } from "../recipes/index.ts";
 import { isReached, type Obtained, type RecipeReport } from "../recipes/recipe.ts";
 import { formatDuration } from "../run/progress.ts";
+import { speedOf } from "../run/train-run.ts";
 import { alignColumns, bold, dim, green, printJson, printLine, red } from "../terminal.ts";
 
 interface ReproduceOptions {
@@ -65,9 +66,10 @@ function printComparison({ obtained, table, published, runs }: RecipeReport): vo
   ];
   for (const line of alignColumns(rows)) printLine(line);
   printLine();
-  for (const { steps, trainSeconds, engine, stepsPerSecond, totalSeconds, dir, report } of runs) {
+  for (const run of runs) {
+    const { steps, trainSeconds, engine, totalSeconds, dir, report } = run;
     printLine(
-      `${steps} steps in ${formatDuration(trainSeconds)} on ${engine} (${stepsPerSecond.toFixed(1)} steps/s), ${formatDuration(totalSeconds)} with everything`,
+      `${steps} steps in ${formatDuration(trainSeconds)} on ${engine} (${speedOf(run)}), ${formatDuration(totalSeconds)} with everything`,
     );
     printLine(`Run folder  ${dir}`);
     printLine(`Report      ${report}`);

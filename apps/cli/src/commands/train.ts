@@ -13,6 +13,7 @@ import { reportRun } from "./report-run.ts";
 
 interface SharedOptions {
   kind?: string;
+  preset?: string;
   data?: string;
   steps?: number;
   seconds?: number;
@@ -65,6 +66,10 @@ function addFamily(train: Command, family: Family): void {
   if (others.length > 0) {
     const names = family.kinds.map(({ name }) => name);
     command.addOption(new Option("--kind <name>", `which model (default: ${first.name})`).choices(names));
+  }
+  if (family.presets) {
+    const names = family.presets.map(({ name }) => name);
+    command.addOption(new Option("--preset <name>", "kind, size and training, listed below").choices(names));
   }
   for (const option of family.options) command.addOption(option);
   command.addHelpText("after", helpOf(family));
@@ -119,7 +124,9 @@ function helpOf(family: Family): string {
   const takes = family.options.map((option) => {
     const values = family.kinds.flatMap(({ name, defaults }) => {
       const value = defaults.options[option.attributeName()];
-      return value === undefined ? [] : [`${name} ${Array.isArray(value) ? value.join(",") || "none" : value}`];
+      return value === undefined || value === null || value === ""
+        ? []
+        : [`${name} ${Array.isArray(value) ? value.join(",") || "none" : value}`];
     });
     return [`  ${option.long}`, values.join("; ")];
   });
@@ -127,10 +134,15 @@ function helpOf(family: Family): string {
   const example = others.map(
     ({ name, defaults }) => `  genai train ${family.name} --kind ${name} --data ${defaults.data}`,
   );
+  const presets = (family.presets ?? []).map(({ name, summary }) => [`  ${name}`, summary]);
+  const listed =
+    presets.length > 0
+      ? `\nPresets; what is given besides goes before them:\n${alignColumns(presets).join("\n")}\n`
+      : "";
   return `
 Kinds, and what they train on by default:
 ${alignColumns(kinds).join("\n")}
-
+${listed}
 Options that a kind takes, with their default values:
 ${alignColumns(takes).join("\n")}
 

@@ -2,20 +2,28 @@ import { type DownloadProgress, datasets } from "@genai/datasets";
 import { UsageError } from "../exit-code.ts";
 
 /** What a model is trained on, as far as the command line goes. */
-export type DataKind = "images" | "table" | "words";
+export type DataKind = "images" | "table" | "words" | "text";
 
 /** What `--data` takes besides names of sets. */
 export const ownData: Record<DataKind, string> = {
   images: "a folder of PNG or JPEG files",
   table: "a CSV file",
   words: "a text file with one string on each line",
+  text: "a text file, or a folder of text files",
 };
 
-const setsOf: Record<DataKind, string> = { images: "an image set", table: "a table", words: "a set of strings" };
+const setsOf: Record<DataKind, string> = {
+  images: "an image set",
+  table: "a table",
+  words: "a set of strings",
+  text: "a text",
+};
 
 /** Names of the sets of a kind. */
 export function dataNames(kind: DataKind): string[] {
-  return Object.entries(datasets).flatMap(([name, entry]) => (entry.kind === kind ? [name] : []));
+  // Strings are short texts.
+  const kinds: readonly string[] = kind === "text" ? ["text", "words"] : [kind];
+  return Object.entries(datasets).flatMap(([name, entry]) => (kinds.includes(entry.kind) ? [name] : []));
 }
 
 /** The error for a name that is neither a set of the kind nor a path. */

@@ -3,8 +3,10 @@ import type { BatchStream } from "@genai/datasets";
 import type * as tf from "@tensorflow/tfjs";
 import type { Option } from "commander";
 import type { DataKind } from "../data/data-names.ts";
-import type { ReportPicture, ReportPlot } from "../run/report.ts";
-import type { RunConfig, TrainSettings } from "../run/run-folder.ts";
+import type { MetricsLine } from "../run/metrics-log.ts";
+import type { ReportPicture, ReportPlot, ReportText } from "../run/report.ts";
+import type { RunConfig, RunFolder, TrainSettings } from "../run/run-folder.ts";
+import type { GivenSettings } from "../run/train-settings.ts";
 
 // What a family of models tells the commands about itself. To add one, write a file or folder beside this one that
 // exports a Family, and name it in index.ts; no command knows a family or a kind by name.
@@ -21,6 +23,17 @@ export interface Family {
   readonly options: readonly Option[];
   /** What `--kind` chooses from; the first is the default. */
   readonly kinds: readonly [ModelKind, ...ModelKind[]];
+  /** What to do in place of what its kinds cannot do: "; it writes text with genai generate RUN". */
+  readonly instead?: string;
+  /** Settings with a name, which `--preset` chooses: a kind, a size and how it is trained. */
+  readonly presets?: readonly Preset[];
+}
+
+export interface Preset {
+  readonly name: string;
+  /** "nanoGPT's character model for a CPU" */
+  readonly summary: string;
+  readonly settings: GivenSettings & { readonly kind: string };
 }
 
 /** One kind of model of a family: how it is trained and what one can do with it then. */
@@ -57,8 +70,17 @@ export interface JobRequest {
   readonly engine: Engine;
   readonly rng: Rng;
   readonly signal: AbortSignal;
+  /** The run that goes on; its parameters come from its checkpoint. Undefined for a new one. */
+  readonly resumed?: { readonly folder: RunFolder; readonly config: RunConfig };
   /** Tells the person what is going on, such as a download. */
   readonly note: (text: string) => void;
+}
+
+/** What a job may look at while it is trained. */
+export interface RunContext {
+  readonly folder: RunFolder;
+  /** The metrics so far. */
+  readonly lines: readonly MetricsLine[];
 }
 
 /** The state of training: `params` are the model's; the rest is the optimizer's and whatever else the step carries. */
@@ -78,15 +100,42 @@ export interface TrainingJob {
     rng: Rng,
   ) => { state: TrainingState; metrics: Record<string, tf.Scalar> };
   readonly batches: BatchStream<Batch>;
+  /** Batches whose gradients make one step: what people call a step is so many calls of `step`. Default 1. */
+  readonly batchesPerStep?: number;
   /** Scalars of the state, by path, as functions of the step. */
   readonly schedules: Readonly<Record<string, (step: number) => number>>;
-  /** The metrics that the progress bar shows, in order. */
+  /** The metrics that the progress bar shows, in order, those of the evaluation among them. */
   readonly shownMetrics: readonly string[];
+  /** What a step reads, for a speed that can be compared: 768 "tokens". */
+  readonly work?: { readonly unit: string; readonly perStep: number };
+  /** Whether the parameters come from `settings.from` already. */
+  readonly startsFrom?: boolean;
+  /** Writes what a new run's folder needs from the beginning. */
+  prepare?(context: RunContext): Promise<void>;
+  /** Measures on held-out data as training goes; the result lands among the metrics. */
+  readonly evaluation?: {
+    /** Steps between two; 0 for once at the end. */
+    readonly every: number;
+    run(
+      state: TrainingState,
+      at: RunContext & {
+        readonly step: number;
+        /** The same stream each time. */
+        readonly rng: Rng;
+        /** Shows a text above the progress bar. */
+        readonly show: (text: string) => void;
+      },
+    ): Promise<Readonly<Record<string, number>>>;
+  };
+  /** Writes the model when training ends or is interrupted, in place of model.safetensors. */
+  save?(state: TrainingState, context: RunContext): Promise<void>;
   /** What the data is, for the report. */
   readonly dataSummary: string;
   readonly charts: readonly { readonly title: string; readonly caption: string; readonly metrics: readonly string[] }[];
+  /** What the person is told before `finish`, which may take a while. */
+  readonly measuring?: string;
   /** Measures the trained model on held-out data and draws its pictures. */
-  finish(state: TrainingState, rng: Rng): Promise<JobOutcome>;
+  finish(state: TrainingState, rng: Rng, context: RunContext): Promise<JobOutcome>;
 }
 
 export interface JobOutcome {
@@ -98,6 +147,8 @@ export interface JobOutcome {
   readonly pictures: readonly PictureFile[];
   /** Plots of the results, for the report. */
   readonly plots?: readonly ReportPlot[];
+  /** Texts for the report. */
+  readonly texts?: readonly ReportText[];
   /** Other files for the run folder, such as drawn rows. */
   readonly files?: readonly { readonly file: string; readonly contents: string }[];
 }

@@ -1,9 +1,10 @@
 import { UsageError } from "../exit-code.ts";
 import type { Family, ModelKind } from "./family.ts";
+import { gptFamily } from "./gpt/index.ts";
 import { vaeFamily } from "./vae/index.ts";
 
 /** All families that the commands know: the one list to add to. */
-export const families: readonly Family[] = [vaeFamily];
+export const families: readonly Family[] = [vaeFamily, gptFamily];
 
 /** What `genai quickstart` trains: the family's first kind. */
 export const quickstartFamily: Family = vaeFamily;
@@ -42,6 +43,8 @@ export function abilityOf<K extends "sample" | "scoreAnomalies" | "impute" | "ex
   const found = kind[ability];
   if (found) return found;
   const able = familyNamed(config.family).kinds.filter((candidate) => candidate[ability]);
+  if (able.length === 0)
+    throw new UsageError(`No ${config.family} can ${verb}${familyNamed(config.family).instead ?? ""}`);
   throw new UsageError(
     `A ${config.family} of kind ${kind.name} cannot ${verb}; kinds that can are ${able.map(({ name }) => name).join(", ")}`,
   );

@@ -1,5 +1,6 @@
 import { UsageError } from "../exit-code.ts";
 import { anomalyMnist } from "./anomaly-mnist.ts";
+import { makemore, nanogptCpu } from "./gpt-recipes.ts";
 import { imputeMnist } from "./impute-mnist.ts";
 import type { Recipe } from "./recipe.ts";
 import { iwaeMnist, tableVaeDiamonds, vaeMnist, vqVaeMnist } from "./vae-recipes.ts";
@@ -12,6 +13,8 @@ export const recipes: readonly [Recipe, ...Recipe[]] = [
   tableVaeDiamonds,
   anomalyMnist,
   imputeMnist,
+  nanogptCpu,
+  makemore,
 ];
 
 /** The recipe of that name. */

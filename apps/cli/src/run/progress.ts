@@ -5,11 +5,15 @@ export interface ProgressOptions {
   readonly totalSteps: number;
   /** Seconds of training after which it stops; null for no limit. */
   readonly seconds: number | null;
+  /** What a step reads, to show the speed in; steps if not given. */
+  readonly work?: { readonly unit: string; readonly perStep: number } | undefined;
 }
 
 export interface Progress {
   /** Shows how far training is. `terms` are the loss terms, in nats or whatever the family measures in. */
   update(step: number, terms: Readonly<Record<string, number>>, stepsPerSecond: number): void;
+  /** Prints a text without tearing the display. */
+  show(text: string): void;
   /** Ends the display; later calls do nothing. */
   stop(): void;
 }
@@ -18,7 +22,9 @@ const plainLineEverySeconds = 5;
 
 /** A live bar on a terminal, and a line every few seconds elsewhere; both on stderr. */
 export function startProgress(options: ProgressOptions): Progress {
-  const { totalSteps, seconds } = options;
+  const { totalSteps, seconds, work } = options;
+  const rateOf = (stepsPerSecond: number) =>
+    work ? `${formatCount(stepsPerSecond * work.perStep)} ${work.unit}/s` : `${formatRate(stepsPerSecond)} steps/s`;
   const start = performance.now();
 
   /** The fraction that is done and the seconds that are left, by whichever of the two limits comes first. */
@@ -31,7 +37,7 @@ export function startProgress(options: ProgressOptions): Progress {
     return { fraction: Math.min(1, fraction), left: formatDuration(left) };
   };
 
-  if (process.stderr.isTTY) return liveBar(totalSteps, remaining);
+  if (process.stderr.isTTY) return liveBar(totalSteps, remaining, rateOf);
 
   let lastLine = start;
   return {
@@ -40,9 +46,10 @@ export function startProgress(options: ProgressOptions): Progress {
       if (now - lastLine < plainLineEverySeconds * 1000 && step !== totalSteps) return;
       lastLine = now;
       printNote(
-        `step ${step}/${totalSteps}  ${formatRate(stepsPerSecond)} steps/s  ${formatTerms(terms)}  ${remaining(step, stepsPerSecond).left} left`,
+        `step ${step}/${totalSteps}  ${rateOf(stepsPerSecond)}  ${formatTerms(terms)}  ${remaining(step, stepsPerSecond).left} left`,
       );
     },
+    show: printNote,
     stop() {},
   };
 }
@@ -50,11 +57,12 @@ export function startProgress(options: ProgressOptions): Progress {
 function liveBar(
   totalSteps: number,
   remaining: (step: number, stepsPerSecond: number) => { fraction: number; left: string },
+  rateOf: (stepsPerSecond: number) => string,
 ): Progress {
   const resolution = 1000;
   const bar = new SingleBar(
     {
-      format: `{bar} {percentage}%  step {step}/${totalSteps}  {rate} steps/s  {terms}  {left} left`,
+      format: `{bar} {percentage}%  step {step}/${totalSteps}  {rate}  {terms}  {left} left`,
       barsize: 24,
       fps: 10,
       hideCursor: true,
@@ -69,11 +77,17 @@ function liveBar(
     update(step, terms, stepsPerSecond) {
       if (stopped) return;
       const { fraction, left } = remaining(step, stepsPerSecond);
-      const shown = { step, rate: formatRate(stepsPerSecond), terms: formatTerms(terms), left };
+      const shown = { step, rate: rateOf(stepsPerSecond), terms: formatTerms(terms), left };
       // From the first step on: what is said before it does not tear the bar.
       if (started) bar.update(Math.round(fraction * resolution), shown);
       else bar.start(resolution, Math.round(fraction * resolution), shown);
       started = true;
+    },
+    show(text) {
+      if (!started || stopped) return printNote(text);
+      // Over the line of the bar, which is drawn anew below.
+      process.stderr.write(`\r\u001b[K${text}\n\n`);
+      bar.render();
     },
     stop() {
       if (!stopped) bar.stop();
@@ -95,6 +109,12 @@ export function formatNumber(value: number): string {
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
   return value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : 3);
+}
+
+/** "812", "34.5k", "1.2M" */
+export function formatCount(value: number): string {
+  if (value < 1000) return value.toFixed(value < 10 ? 1 : 0);
+  return value < 1e6 ? `${(value / 1e3).toFixed(value < 1e5 ? 1 : 0)}k` : `${(value / 1e6).toFixed(1)}M`;
 }
 
 const formatRate = (perSecond: number) => perSecond.toFixed(perSecond >= 10 ? 0 : perSecond >= 1 ? 1 : 2);

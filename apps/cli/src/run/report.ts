@@ -26,6 +26,13 @@ export type ReportPlot = {
   | { readonly kind: "bars"; readonly values: readonly number[] }
 );
 
+/** A text in the report, shown as it is. */
+export interface ReportText {
+  readonly title: string;
+  readonly caption: string;
+  readonly text: string;
+}
+
 export interface Report {
   readonly title: string;
   readonly subtitle: string;
@@ -40,6 +47,7 @@ export interface Report {
   }[];
   readonly plots: readonly ReportPlot[];
   readonly pictures: readonly ReportPicture[];
+  readonly texts?: readonly ReportText[];
   /** Names and values in a table at the end. */
   readonly details: readonly (readonly [name: string, value: string])[];
 }
@@ -87,6 +95,9 @@ ${figures.map((chart, i) => `<figure><h2>${escapeHtml(chart.title)}</h2><div cla
 <section class="pictures">
 ${report.pictures.map(picture).join("\n")}
 </section>
+<section class="texts">
+${(report.texts ?? []).map(textCard).join("\n")}
+</section>
 <section>
 <h2>Details</h2>
 <table>
@@ -105,7 +116,7 @@ ${chartScript}
 
 /** The x axis and one column per metric, thinned to what a screen can show by averaging neighbours. */
 function columns(lines: readonly MetricsLine[], metrics: readonly string[]): (number | null)[][] {
-  const used = lines.filter((line) => metrics.some((name) => Number.isFinite(line[name])));
+  const used = mergeSteps(lines.filter((line) => metrics.some((name) => Number.isFinite(line[name]))));
   const bucket = Math.max(1, Math.ceil(used.length / maxPoints));
   const out: (number | null)[][] = [[], ...metrics.map(() => [])];
   for (let i = 0; i < used.length; i += bucket) {
@@ -118,6 +129,17 @@ function columns(lines: readonly MetricsLine[], metrics: readonly string[]): (nu
     }
   }
   return out;
+}
+
+/** One line for each step: an evaluation has one of its own, behind that of its step. */
+function mergeSteps(lines: readonly MetricsLine[]): MetricsLine[] {
+  const merged: MetricsLine[] = [];
+  for (const line of lines) {
+    const before = merged.at(-1);
+    if (before?.step === line.step) merged[merged.length - 1] = { ...before, ...line };
+    else merged.push(line);
+  }
+  return merged;
 }
 
 /** A plot as uPlot takes it: x values in rising order, and a column for each group with gaps where others have points. */
@@ -149,6 +171,10 @@ function figure({ label, value, note }: Report["figures"][number]): string {
 function picture({ title, caption, png }: ReportPicture): string {
   const data = Buffer.from(png).toString("base64");
   return `<figure><h2>${escapeHtml(title)}</h2><img alt="${escapeHtml(title)}: ${escapeHtml(caption)}" src="data:image/png;base64,${data}"><figcaption>${escapeHtml(caption)}</figcaption></figure>`;
+}
+
+function textCard({ title, caption, text }: ReportText): string {
+  return `<figure><h2>${escapeHtml(title)}</h2><pre tabindex="0">${escapeHtml(text)}</pre><figcaption>${escapeHtml(caption)}</figcaption></figure>`;
 }
 
 function escapeHtml(text: string): string {
@@ -184,10 +210,15 @@ header p, figcaption, .label, .note { color: var(--muted); margin: 0; }
 .figures div { display: flex; flex-direction: column; gap: 2px; }
 .label, .note, figcaption { font-size: 13px; }
 .value { font-size: 24px; font-weight: 600; letter-spacing: -0.01em; font-variant-numeric: tabular-nums; }
-.charts, .pictures { display: grid; gap: 16px; margin-bottom: 16px; }
+.charts, .pictures, .texts { display: grid; gap: 16px; margin-bottom: 16px; }
+.charts:empty, .pictures:empty, .texts:empty { display: none; }
 .charts { grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); }
-.pictures { grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); }
-@media (max-width: 520px) { .charts, .pictures { grid-template-columns: 1fr; } }
+.pictures, .texts { grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); }
+@media (max-width: 520px) { .charts, .pictures, .texts { grid-template-columns: minmax(0, 1fr); } }
+pre {
+  margin: 0; max-height: 320px; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
+}
 figure img { display: block; width: 100%; height: auto; border-radius: 4px; image-rendering: pixelated; }
 figcaption { margin-top: 10px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }

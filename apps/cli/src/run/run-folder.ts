@@ -8,6 +8,8 @@ import { UsageError } from "../exit-code.ts";
 export interface TrainSettings {
   /** Which of the family's models. */
   readonly kind: string;
+  /** The preset that the settings began with, if one was given. */
+  readonly preset?: string;
   /** Name of a data set, or a path. */
   readonly data: string;
   readonly steps: number;

@@ -1,14 +1,14 @@
 import { arch, cpus, platform } from "node:os";
 import { countParams, type Engine, fileCheckpoints, fit, Rng, saveModel, treeDispose, treeEntries } from "@genai/core";
 import { InterruptedError, UsageError } from "../exit-code.ts";
-import type { Family, JobOutcome, TrainingJob, TrainingState } from "../families/family.ts";
+import type { Family, JobOutcome, JobRequest, TrainingJob, TrainingState } from "../families/family.ts";
 import { kindNamed } from "../families/index.ts";
 import { installedVersions } from "../installed-versions.ts";
 import { withInterrupt } from "../interrupt.ts";
 import { openEngine } from "../open-engine.ts";
 import { printNote } from "../terminal.ts";
 import { MetricsLog } from "./metrics-log.ts";
-import { formatDuration, startProgress } from "./progress.ts";
+import { formatCount, formatDuration, startProgress } from "./progress.ts";
 import { renderReport } from "./report.ts";
 import { newRunFolder, type RunConfig, type RunFolder, type TrainSettings } from "./run-folder.ts";
 import { loadTrainedRun } from "./trained-run.ts";
@@ -31,6 +31,8 @@ export interface RunOutcome {
   readonly totalSeconds: number;
   /** Mean over this process's steps, without the first, which compiles. */
   readonly stepsPerSecond: number;
+  /** The same in what the model reads, where its family says what that is. */
+  readonly work?: { readonly unit: string; readonly perSecond: number };
   readonly results: JobOutcome["results"];
   readonly headline: JobOutcome["headline"];
 }
@@ -51,8 +53,8 @@ export interface StartRequest extends RunOptions {
 /** Trains from the beginning in a new run folder. */
 export async function startRun({ family, settings, name, out, ...options }: StartRequest): Promise<RunOutcome> {
   const folder = newRunFolder(name, out);
-  return withJob(family, settings, options, async ({ job: fresh, engine, signal, startedAt }) => {
-    const job = settings.from === null ? fresh : await beginWith(settings.from, fresh);
+  return withJob({ family, settings, device: options.device }, async ({ job: fresh, engine, signal, startedAt }) => {
+    const job = settings.from === null || fresh.startsFrom ? fresh : await beginWith(settings.from, fresh);
     const config: RunConfig = {
       format: "genai-run-1",
       name,
@@ -65,6 +67,7 @@ export async function startRun({ family, settings, name, out, ...options }: Star
       createdAt: new Date().toISOString(),
     };
     await folder.writeConfig(config);
+    await job.prepare?.({ folder, lines: [] });
     return train({ family, config, folder, job, engine, signal, startedAt, ...options });
   });
 }
@@ -97,7 +100,8 @@ export interface ResumeRequest extends RunOptions {
 export async function resumeRun(request: ResumeRequest): Promise<RunOutcome> {
   const { family, folder, config: old, steps, seconds, ...options } = request;
   const settings = { ...old.settings, ...(steps ? { steps } : {}), seconds: seconds ?? null };
-  return withJob(family, settings, options, async ({ job, engine, signal, startedAt }) => {
+  const job = { family, settings, device: options.device, resumed: { folder, config: old } };
+  return withJob(job, async ({ job, engine, signal, startedAt }) => {
     const config = { ...old, settings, engine: engine.name };
     await folder.writeConfig(config);
     return train({ family, config, folder, job, engine, signal, startedAt, ...options });
@@ -112,9 +116,12 @@ interface JobContext {
 }
 
 async function withJob<T>(
-  family: Family,
-  settings: TrainSettings,
-  { device }: RunOptions,
+  {
+    family,
+    settings,
+    device,
+    resumed,
+  }: Pick<JobRequest, "settings" | "resumed"> & { readonly family: Family; readonly device: string },
   work: (context: JobContext) => Promise<T>,
 ): Promise<T> {
   return withInterrupt(async (signal) => {
@@ -122,7 +129,8 @@ async function withJob<T>(
     const engine = await openEngine(device);
     try {
       const rng = new Rng(settings.seed).fork("job");
-      const job = await kindNamed(family, settings.kind).createJob({ settings, engine, rng, signal, note: printNote });
+      const request: JobRequest = { settings, engine, rng, signal, note: printNote, ...(resumed ? { resumed } : {}) };
+      const job = await kindNamed(family, settings.kind).createJob(request);
       return await work({ job, engine, signal, startedAt });
     } finally {
       engine.dispose();
@@ -146,12 +154,17 @@ async function train(context: TrainContext): Promise<RunOutcome> {
   const log = await MetricsLog.open(folder.metricsFile);
   if ((await store.list()).length === 0) log.rewind(0);
   let earlierSeconds = 0;
-  const progress = startProgress({ totalSteps: settings.steps, seconds: settings.seconds });
+  const progress = startProgress({ totalSteps: settings.steps, seconds: settings.seconds, work: job.work });
   const onInterrupt = () => {
     progress.stop();
     printNote("Stopping after this step; press Ctrl-C again to quit without saving.");
   };
   signal.addEventListener("abort", onInterrupt);
+  // What fit calls a step is a batch.
+  const { batchesPerStep = 1, evaluation } = job;
+  const batchMetrics = new MeanMetrics();
+  let evaluated: Readonly<Record<string, number>> = {};
+  const secondsNow = () => Number((earlierSeconds + clock.seconds).toFixed(3));
   const outOfTime = new AbortController();
   const clock = new TrainingClock();
   let state: TrainingState;
@@ -162,27 +175,55 @@ async function train(context: TrainContext): Promise<RunOutcome> {
       step: job.step,
       state: job.state,
       data: job.batches,
-      steps: settings.steps,
+      steps: settings.steps * batchesPerStep,
       rng: new Rng(settings.seed).fork("train"),
-      schedules: job.schedules,
+      schedules: mapValues(
+        job.schedules,
+        (schedule) => (batch: number) => schedule(Math.floor(batch / batchesPerStep)),
+      ),
       checkpoints: store,
-      checkpointEvery,
+      checkpointEvery: checkpointEvery * batchesPerStep,
+      ...(evaluation
+        ? {
+            ...(evaluation.every > 0 ? { evaluateEvery: evaluation.every * batchesPerStep } : {}),
+            evaluate: (now: TrainingState, at: { step: number; rng: Rng }) =>
+              clock.apart(() =>
+                evaluation.run(now, {
+                  step: at.step / batchesPerStep,
+                  rng: at.rng,
+                  folder,
+                  lines: log.lines,
+                  show: progress.show,
+                }),
+              ),
+            onEvaluate(at: { step: number; metrics: Readonly<Record<string, number>> }) {
+              evaluated = at.metrics;
+              log.append({ step: at.step / batchesPerStep, seconds: secondsNow(), ...at.metrics });
+            },
+          }
+        : {}),
       signal: AbortSignal.any([signal, outOfTime.signal]),
-      onStep({ step: done, metrics, stepsPerSecond }) {
+      onStep({ step: batch, metrics: ofBatch, stepsPerSecond: batchesPerSecond }) {
         clock.tick();
-        const seconds = Number((earlierSeconds + clock.seconds).toFixed(3));
-        log.append({ step: done, seconds, ...metrics });
-        const shown = Object.fromEntries(job.shownMetrics.map((name) => [name, metrics[name]!]));
-        progress.update(done, shown, stepsPerSecond);
+        batchMetrics.add(ofBatch);
+        if (batch % batchesPerStep !== 0) return;
+        const done = batch / batchesPerStep;
+        const metrics = batchMetrics.take();
+        log.append({ step: done, seconds: secondsNow(), ...metrics });
+        const known: Readonly<Record<string, number>> = { ...evaluated, ...metrics };
+        const shown = job.shownMetrics.filter((name) => name in known).map((name) => [name, known[name]!]);
+        progress.update(done, Object.fromEntries(shown), batchesPerSecond / batchesPerStep);
         if (settings.seconds !== null && clock.seconds >= settings.seconds) outOfTime.abort();
       },
       onResume({ step: from, skipped }) {
         for (const { file, error } of skipped) printNote(`Skipped ${file}: ${error.message}`);
-        printNote(`Going on from step ${from}.`);
-        log.rewind(from);
+        const done = Math.floor(from / batchesPerStep);
+        printNote(`Going on from step ${done}.`);
+        log.rewind(done);
         earlierSeconds = log.lines.at(-1)?.seconds ?? 0;
       },
     }));
+    step = Math.floor(step / batchesPerStep);
   } finally {
     signal.removeEventListener("abort", onInterrupt);
     progress.stop();
@@ -195,11 +236,14 @@ async function train(context: TrainContext): Promise<RunOutcome> {
     return new InterruptedError(`Stopped${saved}; go on with: genai train ${config.family} --resume ${folder.dir}`);
   };
   let outcome: JobOutcome;
+  const runContext = { folder, lines: log.lines };
   try {
+    if (signal.aborted && step > 0) await job.save?.(state, runContext);
     if (signal.aborted) throw interrupted();
-    await saveModel(folder.modelFile, { config: config.model, params: state.params });
-    printNote("Measuring on the test set and drawing pictures.");
-    outcome = await job.finish(state, new Rng(settings.seed).fork("finish"));
+    if (job.save) await job.save(state, runContext);
+    else await saveModel(folder.modelFile, { config: config.model, params: state.params });
+    printNote(job.measuring ?? "Measuring on the test set and drawing pictures.");
+    outcome = await job.finish(state, new Rng(settings.seed).fork("finish"), runContext);
   } catch (error) {
     throw signal.aborted ? interrupted() : error;
   } finally {
@@ -218,7 +262,10 @@ async function train(context: TrainContext): Promise<RunOutcome> {
     params: config.params,
     trainSeconds: Number((earlierSeconds + clock.seconds).toFixed(2)),
     totalSeconds: Number(((performance.now() - startedAt) / 1000).toFixed(2)),
-    stepsPerSecond: Number(clock.stepsPerSecond.toFixed(2)),
+    stepsPerSecond: Number((clock.stepsPerSecond / batchesPerStep).toFixed(2)),
+    ...(job.work && {
+      work: { unit: job.work.unit, perSecond: Math.round((clock.stepsPerSecond / batchesPerStep) * job.work.perStep) },
+    }),
     results: outcome.results,
     headline: outcome.headline,
   };
@@ -229,18 +276,51 @@ async function train(context: TrainContext): Promise<RunOutcome> {
   return result;
 }
 
+const mapValues = <A, B>(record: Readonly<Record<string, A>>, change: (value: A) => B): Record<string, B> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value)]));
+
+/** The mean of the metrics of some batches. */
+class MeanMetrics {
+  #sums: Record<string, number> = {};
+  #count = 0;
+
+  add(metrics: Readonly<Record<string, number>>): void {
+    for (const [name, value] of Object.entries(metrics)) this.#sums[name] = (this.#sums[name] ?? 0) + value;
+    this.#count += 1;
+  }
+
+  /** The mean of what was added since the last time. */
+  take(): Record<string, number> {
+    const means = mapValues(this.#sums, (sum) => sum / this.#count);
+    this.#sums = {};
+    this.#count = 0;
+    return means;
+  }
+}
+
 /** Seconds that training took, and its speed. */
 class TrainingClock {
   readonly #start = performance.now();
   #ticks = 0;
   #first = 0;
+  #apart = 0;
   #last = this.#start;
 
   /** Call after each step. */
   tick(): void {
-    this.#last = performance.now();
+    this.#last = performance.now() - this.#apart;
     if (this.#ticks === 0) this.#first = this.#last;
     this.#ticks += 1;
+  }
+
+  /** Does something that does not count. */
+  async apart<T>(work: () => Promise<T>): Promise<T> {
+    const begin = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.#apart += performance.now() - begin;
+    }
   }
 
   get seconds(): number {
@@ -251,6 +331,11 @@ class TrainingClock {
   get stepsPerSecond(): number {
     return this.#ticks > 1 ? (1000 * (this.#ticks - 1)) / (this.#last - this.#first) : 0;
   }
+}
+
+/** "12.3 steps/s", "41.2k tokens/s" */
+export function speedOf({ stepsPerSecond, work }: RunOutcome): string {
+  return work ? `${formatCount(work.perSecond)} ${work.unit}/s` : `${stepsPerSecond.toFixed(1)} steps/s`;
 }
 
 /** "latentDim 16, hiddenChannels 32 64" */
@@ -277,7 +362,7 @@ function reportOf(
   log: MetricsLog,
 ): Promise<string> {
   const { settings } = config;
-  const speed = `${result.stepsPerSecond.toFixed(1)} steps/s`;
+  const speed = speedOf(result);
   return renderReport({
     title: `${config.family} (${settings.kind}) on ${settings.data}`,
     subtitle: `${config.name}, ${config.createdAt.slice(0, 16).replace("T", " ")} UTC`,
@@ -289,12 +374,14 @@ function reportOf(
     charts: job.charts,
     plots: outcome.plots ?? [],
     pictures: outcome.pictures,
+    texts: outcome.texts ?? [],
     details: [
       ["Data", result.data],
       ["Model", describe(config.model)],
       ["Parameters", config.params.toLocaleString("en")],
       ["Steps", `${result.steps} of ${settings.steps}, ${settings.batchSize} examples each`],
       ["Learning rate", String(settings.learningRate)],
+      ...(settings.preset === undefined ? [] : [["Preset", settings.preset] as const]),
       ["Options", describe(settings.options)],
       ["Seed", String(settings.seed)],
       ["Engine", `${engine.name} (${speed})`],

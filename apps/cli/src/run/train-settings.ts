@@ -2,13 +2,15 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { dataNames } from "../data/data-names.ts";
 import { UsageError } from "../exit-code.ts";
-import type { Family } from "../families/family.ts";
+import type { Family, Preset } from "../families/family.ts";
 import { kindNamed } from "../families/index.ts";
 import type { TrainSettings } from "./run-folder.ts";
 
 /** What a person or a recipe may say; the kind has a default for the rest. */
 export interface GivenSettings {
   readonly kind?: string | undefined;
+  /** One of the family's; what is given besides goes before it. */
+  readonly preset?: string | undefined;
   readonly data?: string | undefined;
   readonly steps?: number | undefined;
   readonly seconds?: number | null | undefined;
@@ -20,11 +22,12 @@ export interface GivenSettings {
   readonly options?: Readonly<Record<string, unknown>>;
 }
 
-/** Complete settings. Throws a UsageError for an option that the kind does not take. */
-export function completeSettings(family: Family, given: GivenSettings): TrainSettings {
+/** Complete settings. Throws a UsageError for an unknown preset and for an option that the kind does not take. */
+export function completeSettings(family: Family, request: GivenSettings): TrainSettings {
+  const given = withPreset(family, request);
   const kind = kindNamed(family, given.kind);
   const { defaults } = kind;
-  const options = Object.fromEntries(Object.entries(given.options ?? {}).filter(([, value]) => value !== undefined));
+  const options = withoutUndefined(given.options ?? {});
   const foreign = Object.keys(options).filter((name) => !(name in defaults.options));
   if (foreign.length > 0) {
     const flags = family.options.filter((option) => foreign.includes(option.attributeName()));
@@ -34,6 +37,7 @@ export function completeSettings(family: Family, given: GivenSettings): TrainSet
   }
   return {
     kind: kind.name,
+    ...(given.preset === undefined ? {} : { preset: given.preset }),
     data: absolute(given.data ?? defaults.data, dataNames(kind.data)),
     steps: given.steps ?? defaults.steps,
     seconds: given.seconds ?? null,
@@ -43,6 +47,30 @@ export function completeSettings(family: Family, given: GivenSettings): TrainSet
     from: given.from == null ? null : resolve(given.from),
     options: { ...defaults.options, ...options },
   };
+}
+
+function withPreset(family: Family, given: GivenSettings): GivenSettings {
+  if (given.preset === undefined) return given;
+  const { name, settings } = presetNamed(family, given.preset);
+  if (given.kind !== undefined && given.kind !== settings.kind) {
+    throw new UsageError(`--preset ${name} is of kind ${settings.kind}; leave --kind ${given.kind} out`);
+  }
+  return {
+    ...settings,
+    ...withoutUndefined(given),
+    kind: settings.kind,
+    options: { ...settings.options, ...withoutUndefined(given.options ?? {}) },
+  };
+}
+
+const withoutUndefined = <T extends object>(record: T): Partial<T> =>
+  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<T>;
+
+function presetNamed({ name: family, presets = [] }: Family, name: string): Preset {
+  const preset = presets.find((candidate) => candidate.name === name);
+  if (preset) return preset;
+  const known = presets.map((candidate) => candidate.name).join(", ");
+  throw new UsageError(`No preset of ${family} is called ${name}; there is ${known || "none"}`);
 }
 
 /** A path as one that means the same from every folder, so that a run can be resumed from any. */

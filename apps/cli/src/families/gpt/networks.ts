@@ -1,0 +1,101 @@
+import type { CrossEntropyOptions, Rng } from "@genai/core";
+import {
+  type CausalLm,
+  createGpt2,
+  createLlama,
+  type Gpt2Config,
+  gpt2Lm,
+  gpt2Loss,
+  gpt2Presets,
+  type LlamaConfig,
+  llamaLm,
+  llamaLoss,
+  type PackedBatch,
+  type PretrainedModel,
+} from "@genai/transformer";
+import type * as tf from "@tensorflow/tfjs";
+import { UsageError } from "../../exit-code.ts";
+
+/** Sizes that options give. */
+export interface NetworkOptions {
+  readonly nLayer: number;
+  readonly nHead: number;
+  readonly nKvHead?: number | null;
+  readonly nEmbd: number;
+  readonly nInner: number | null;
+  readonly blockSize: number;
+  readonly dropout: number;
+  readonly bias?: boolean;
+}
+
+/** One architecture as the command line trains it. */
+export interface Network {
+  readonly name: "gpt2" | "llama";
+  readonly summary: string;
+  /** The options that it alone takes. */
+  readonly options: Readonly<Record<string, unknown>>;
+  configOf(options: NetworkOptions, vocabSize: number): PretrainedModel["config"];
+  create(config: PretrainedModel["config"], rng: Rng): PretrainedModel;
+}
+
+export const gpt2Network: Network = {
+  name: "gpt2",
+  summary: "GPT-2: learned positions, LayerNorm, GELU",
+  options: { bias: false },
+  configOf({ nLayer, nHead, nEmbd, nInner, blockSize, dropout, bias = false }, vocabSize): Gpt2Config {
+    if (nEmbd % nHead !== 0) throw new UsageError(`--n-embd ${nEmbd} must be a multiple of --n-head ${nHead}`);
+    const { activation } = gpt2Presets.nanoCpu;
+    const inner = nInner === null ? {} : { nInner };
+    return { vocabSize, blockSize, nEmbd, nHead, nLayer, ...inner, dropout, activation, bias };
+  },
+  create: (config, rng) => ({ architecture: "gpt2", ...createGpt2(config as Gpt2Config, rng) }),
+};
+
+export const llamaNetwork: Network = {
+  name: "llama",
+  summary: "Llama: rotary positions, RMSNorm, SwiGLU, grouped queries",
+  options: { nKvHead: null },
+  configOf({ nLayer, nHead, nKvHead, nEmbd, nInner, blockSize, dropout }, vocabSize): LlamaConfig {
+    const kvHeads = nKvHead ?? nHead;
+    if (nEmbd % (2 * nHead) !== 0) {
+      throw new UsageError(`--n-embd ${nEmbd} must be an even multiple of --n-head ${nHead}: positions turn pairs`);
+    }
+    if (nHead % kvHeads !== 0) throw new UsageError(`--n-head ${nHead} must be a multiple of --n-kv-head ${kvHeads}`);
+    // Three matrices in place of two: two thirds as wide for the same size, in whole steps of 32.
+    const inner = nInner ?? Math.ceil((8 * nEmbd) / 3 / 32) * 32;
+    const sizes = { vocabSize, blockSize, nEmbd, nHead, nKvHead: kvHeads, nLayer, nInner: inner };
+    return { ...sizes, dropout, tieWordEmbeddings: true };
+  },
+  create: (config, rng) => ({ architecture: "llama", ...createLlama(config as LlamaConfig, rng) }),
+};
+
+type LossOptions = { readonly rng: Rng } & CrossEntropyOptions;
+
+/** A model that can be trained: its functions of the parameters. */
+export function trainableLm({ architecture, config }: Pick<PretrainedModel, "architecture" | "config">): {
+  readonly lm: CausalLm;
+  readonly loss: (params: unknown, batch: PackedBatch, options: LossOptions) => tf.Scalar;
+} {
+  if (architecture === "gpt2") {
+    const known = config as Gpt2Config;
+    return {
+      lm: gpt2Lm(known) as unknown as CausalLm,
+      loss: (params, { ids, targets }, options) =>
+        gpt2Loss({ config: known, params: params as Parameters<typeof gpt2Loss>[0]["params"] }, ids, targets, options),
+    };
+  }
+  if (architecture === "llama") {
+    const known = config as LlamaConfig;
+    return {
+      lm: llamaLm(known) as unknown as CausalLm,
+      loss: (params, { ids, targets }, options) =>
+        llamaLoss(
+          { config: known, params: params as Parameters<typeof llamaLoss>[0]["params"] },
+          ids,
+          targets,
+          options,
+        ),
+    };
+  }
+  throw new UsageError(`A ${architecture} does not write text; expected a gpt2 or llama model`);
+}
