@@ -15,6 +15,13 @@ export {
   createBert,
 } from "./bert.ts";
 export { type CausalLm, type CausalLogitsOptions, checkIdRange, nextTokens } from "./causal-lm.ts";
+export type { BatchRequest, BatchToken } from "./generation/batch-request.ts";
+export {
+  type BatchScheduler,
+  type BatchSchedulerOptions,
+  createBatchScheduler,
+  QueueFullError,
+} from "./generation/batch-scheduler.ts";
 export { type BeamSearchOptions, beamSearch, type Hypothesis } from "./generation/beam-search.ts";
 export { createDecoder, type Decoder } from "./generation/decoder.ts";
 export type { SamplingOptions } from "./generation/draw-tokens.ts";

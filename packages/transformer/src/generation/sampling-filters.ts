@@ -10,11 +10,16 @@ import * as tf from "@tensorflow/tfjs";
 //   N. S. Keskar et al., "CTRL", 2019 (repetition penalty)
 //
 // Shapes: B batch, V vocabulary, L previous tokens. Ids of previous tokens are int32; negative ones stand for nothing.
+// Where a value may differ from row to row, it is a number or float32 [B, 1].
+
+/** A number for all rows, or float32 [B, 1] with one for each, whose range nobody checks. */
+export type PerRow = number | tf.Tensor2D;
 
 /** Divides logits [B, V] by a positive temperature: below 1 likely tokens become likelier. */
-export function temperature(logits: tf.Tensor2D, value: number): tf.Tensor2D {
+export function temperature(logits: tf.Tensor2D, value: PerRow): tf.Tensor2D {
   checkLogits("temperature", logits);
-  if (!(value > 0)) throw new Error(`temperature: value (${value}) must be positive; for 0 take the argmax`);
+  if (typeof value === "number" && !(value > 0))
+    throw new Error(`temperature: value (${value}) must be positive; for 0 take the argmax`);
   return tf.tidy(() => (value === 1 ? tf.clone(logits) : tf.div(logits, value)));
 }
 
@@ -30,15 +35,30 @@ export function topK(logits: tf.Tensor2D, k: number): tf.Tensor2D {
 }
 
 /**
+ * `topK` with a number of its own for each row.
+ *
+ * @param k float32 [B, 1] of whole numbers up to `most`; 0 keeps all
+ */
+export function topKPerRow(logits: tf.Tensor2D, k: tf.Tensor2D, most: number): tf.Tensor2D {
+  return tf.tidy(() => {
+    const sorted = tf.topk(logits, Math.min(most, logits.shape[1])).values;
+    const rank = tf.range(0, sorted.shape[1]!, 1).expandDims(0);
+    const least = tf.min(tf.where(tf.less(rank, k), sorted, tf.fill(sorted.shape, Number.POSITIVE_INFINITY)), -1, true);
+    const all = tf.fill(least.shape, Number.NEGATIVE_INFINITY);
+    return keepWhere(logits, tf.greaterEqual(logits, tf.where(tf.greater(k, 0), least, all)));
+  });
+}
+
+/**
  * Keeps the likeliest tokens of each row of [B, V] up to and with the one whose probability makes the sum reach p, and
  * those as likely as it. At least one token stays.
  *
- * @param p in (0, 1]
+ * @param p in (0, 1]; in a tensor, what is above 1 keeps all
  * @param among looks at this many of the likeliest tokens only, which saves sorting the others: use it after `topK`
  */
-export function topP(logits: tf.Tensor2D, p: number, among?: number): tf.Tensor2D {
+export function topP(logits: tf.Tensor2D, p: PerRow, among?: number): tf.Tensor2D {
   checkLogits("topP", logits);
-  checkShare("topP", "p", p);
+  if (typeof p === "number") checkShare("topP", "p", p);
   if (p === 1) return tf.tidy(() => tf.clone(logits));
   return tf.tidy(() => {
     const sorted = tf.topk(tf.softmax(logits), Math.min(among ?? logits.shape[1], logits.shape[1])).values;
@@ -46,7 +66,8 @@ export function topP(logits: tf.Tensor2D, p: number, among?: number): tf.Tensor2
     const kept = tf.less(before, p);
     // The least probability that is kept; the first one always is.
     const least = tf.min(tf.where(kept, sorted, tf.onesLike(sorted)), -1, true);
-    return keepWhere(logits, tf.greaterEqual(tf.softmax(logits), least));
+    const bound = typeof p === "number" ? least : tf.where(tf.greater(p, 1), tf.zerosLike(least), least);
+    return keepWhere(logits, tf.greaterEqual(tf.softmax(logits), bound));
   });
 }
 
@@ -54,19 +75,21 @@ export function topP(logits: tf.Tensor2D, p: number, among?: number): tf.Tensor2
 export function minP(logits: tf.Tensor2D, share: number): tf.Tensor2D {
   checkLogits("minP", logits);
   checkShare("minP", "share", share);
-  return tf.tidy(() => {
-    const least = tf.add(tf.max(logits, -1, true), Math.log(share));
-    return keepWhere(logits, tf.greaterEqual(logits, least));
-  });
+  return minPByLog(logits, Math.log(share));
+}
+
+/** `minP` given the logarithm of the share, -Infinity keeps all. */
+export function minPByLog(logits: tf.Tensor2D, logShare: PerRow): tf.Tensor2D {
+  return tf.tidy(() => keepWhere(logits, tf.greaterEqual(logits, tf.add(tf.max(logits, -1, true), logShare))));
 }
 
 /**
  * Keeps the tokens of each row of [B, V] whose surprisal is nearest to the entropy, until their probability reaches `mass`
- * (the token that crosses it is kept); 0 < mass <= 1.
+ * (the token that crosses it is kept); 0 < mass <= 1. In a tensor, what is above 1 keeps all.
  */
-export function typical(logits: tf.Tensor2D, mass: number): tf.Tensor2D {
+export function typical(logits: tf.Tensor2D, mass: PerRow): tf.Tensor2D {
   checkLogits("typical", logits);
-  checkShare("typical", "mass", mass);
+  if (typeof mass === "number") checkShare("typical", "mass", mass);
   if (mass === 1) return tf.tidy(() => tf.clone(logits));
   const [rows, vocab] = logits.shape;
   return tf.tidy(() => {
@@ -104,9 +127,10 @@ export function tokenCounts(previous: tf.Tensor2D, vocabSize: number): tf.Tensor
  * @param previous int32 [B, L]
  * @param penalty above 1 repetitions become rarer
  */
-export function repetitionPenalty(logits: tf.Tensor2D, previous: tf.Tensor2D, penalty: number): tf.Tensor2D {
+export function repetitionPenalty(logits: tf.Tensor2D, previous: tf.Tensor2D, penalty: PerRow): tf.Tensor2D {
   checkPrevious("repetitionPenalty", logits, previous);
-  if (!(penalty > 0)) throw new Error(`repetitionPenalty: penalty (${penalty}) must be positive`);
+  if (typeof penalty === "number" && !(penalty > 0))
+    throw new Error(`repetitionPenalty: penalty (${penalty}) must be positive`);
   return tf.tidy(() => {
     const penalised = tf.where(tf.less(logits, 0), tf.mul(logits, penalty), tf.div(logits, penalty));
     return tf.where(tf.greater(tokenCounts(previous, logits.shape[1]), 0), penalised, logits) as tf.Tensor2D;
@@ -121,11 +145,11 @@ export function repetitionPenalty(logits: tf.Tensor2D, previous: tf.Tensor2D, pe
 export function frequencyPresencePenalty(
   logits: tf.Tensor2D,
   previous: tf.Tensor2D,
-  options: { readonly frequency?: number; readonly presence?: number },
+  options: { readonly frequency?: PerRow; readonly presence?: PerRow },
 ): tf.Tensor2D {
   checkPrevious("frequencyPresencePenalty", logits, previous);
   const { frequency = 0, presence = 0 } = options;
-  if (!Number.isFinite(frequency) || !Number.isFinite(presence)) {
+  if (![frequency, presence].every((value) => typeof value !== "number" || Number.isFinite(value))) {
     throw new Error(`frequencyPresencePenalty: frequency (${frequency}) and presence (${presence}) must be finite`);
   }
   return tf.tidy(() => {
