@@ -149,6 +149,7 @@ export {
   sinusoidalEmbedding,
   sinusoidalFrequencies,
 } from "./nn/positions.ts";
+export { recompute } from "./nn/recompute.ts";
 export {
   gru,
   gruCell,

@@ -70,6 +70,7 @@ export type Draw =
 export class Rng {
   #key: readonly [number, number];
   #counter: number;
+  #each: ((draw: Tensor) => Tensor) | undefined;
 
   /** @param seed an integer of magnitude below 2^53. */
   constructor(seed: number) {
@@ -99,6 +100,18 @@ export class Rng {
   }
 
   /**
+   * A stream at the same place: from here on both give the same numbers. In a compiled function the two must make the same
+   * draws and forks, in the same order.
+   *
+   * @param each is applied to every tensor that the copy, or a fork of it, draws
+   */
+  copy(each?: (draw: Tensor) => Tensor): Rng {
+    const rng = Rng.fromState(this.state());
+    rng.#each = each;
+    return rng;
+  }
+
+  /**
    * An independent stream that depends on this one's position and on the label. Advances this stream by one block, so
    * that a function which forks at every step gets new numbers at every step.
    */
@@ -110,7 +123,9 @@ export class Rng {
     // The third and fourth counter words separate forks from draws, which leave the fourth at 0.
     philox4x32([this.#counter >>> 0, Math.floor(this.#counter / 2 ** 32), h >>> 0, 0x666f726b], this.#key, block);
     this.#counter += 1;
-    return Rng.fromState({ algorithm: "philox4x32-10", key: [block[0]!, block[1]!], counter: 0 });
+    const forked = Rng.fromState({ algorithm: "philox4x32-10", key: [block[0]!, block[1]!], counter: 0 });
+    forked.#each = this.#each;
+    return forked;
   }
 
   /** The next `size` random 32-bit words. */
@@ -192,7 +207,8 @@ export class Rng {
   protected drawTensor(request: Draw, shape: readonly number[]): Tensor {
     const values = this.draw(request);
     silenceTfjsBanner(); // Models are often made before an engine is.
-    return tensor(values, shape as number[], values instanceof Int32Array ? "int32" : "float32");
+    const draw = tensor(values, shape as number[], values instanceof Int32Array ? "int32" : "float32");
+    return this.#each?.(draw) ?? draw;
   }
 
   /** Float32 tensor of `shape`, uniform in [low, high). */

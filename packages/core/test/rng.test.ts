@@ -31,6 +31,16 @@ describe("Rng", () => {
     expect(copy.draw({ kind: "gumbel", size: 9 })).toEqual(rng.draw({ kind: "gumbel", size: 9 }));
   });
 
+  it("is copied at its place, with something done to what the copy draws if asked", async () => {
+    const rng = new Rng(7);
+    rng.uniform([3]);
+    const [copy, doubled] = [rng.copy(), rng.copy((draw) => draw.mul(2))];
+    const want = [...(await rng.normal([2]).data()), ...(await rng.fork("a").uniform([2]).data())];
+    expect([...(await copy.normal([2]).data()), ...(await copy.fork("a").uniform([2]).data())]).toEqual(want);
+    const twice = [...(await doubled.normal([2]).data()), ...(await doubled.fork("a").uniform([2]).data())];
+    expect(twice).toEqual(want.map((x) => 2 * x));
+  });
+
   it("forks streams that differ by label and by position", () => {
     const rng = new Rng(3);
     const first = (r: Rng) => r.draw({ kind: "uniform", size: 1, low: 0, high: 1 })[0];

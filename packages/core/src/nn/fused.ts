@@ -25,6 +25,8 @@ export interface FusedOps {
   GenaiSoftmaxCrossEntropyGrad: Record<never, never>;
   /** inputs { ids int32 [N], dy [N, D] }; result [rows, D] */
   GenaiGatherRowsGrad: { rows: number };
+  /** inputs { x, trigger }; result x, which no rewriting of the graph may read before `trigger` */
+  GenaiReadAfter: Record<never, never>;
   /** inputs { x NHWC, weight [O, I/groups, kh, kw] }; result NHWC */
   GenaiConv2d: Conv2dAttrs;
   /** inputs { dy NHWC, weight }; result of inputShape */

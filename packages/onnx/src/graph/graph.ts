@@ -39,6 +39,9 @@ export interface Node {
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1);
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((dim, i) => dim === b[i]);
+/** Names of the inputs that random draws feed. */
+export const drawName = (n: number): string => `draw${n}`;
+export const isDraw = (value: Value): boolean => value.input?.startsWith("draw") ?? false;
 export const isConstant = (value: Value): boolean => value.data !== undefined || value.fill !== undefined;
 
 /**

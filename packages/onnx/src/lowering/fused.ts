@@ -1,4 +1,4 @@
-import { type Graph, sizeOf, type Value } from "../graph/graph.ts";
+import { type Graph, isConstant, isDraw, sizeOf, type Value } from "../graph/graph.ts";
 import {
   add,
   binary,
@@ -133,6 +133,19 @@ const gatherRowsGrad: Lowering = ({ graph: g, inputs: { ids, dy }, attrs }) => {
   return matMul(g, cast(g, hit, "float32"), dy!);
 };
 
+/**
+ * x plus 0, of which neither this package's graphs nor ONNX Runtime's can know that it is 0 before they have the trigger:
+ * an element of it, as an integer (a NaN too becomes one), times 0.
+ */
+const readAfter: Lowering = ({ graph: g, inputs: { x, trigger } }) => {
+  // Arguments are kept in any case. What is drawn is too, but what is made of it, such as a mask, need not be.
+  if (isConstant(x!) || (x!.input !== undefined && !isDraw(x!))) return x!;
+  const flat = reshape(g, trigger!, [sizeOf(trigger!.shape)]);
+  const first = g.node("Gather", [flat, g.int64s([0])], trigger!.type, [1], { axis: { int: 0 } });
+  const zero = g.node("Mul", [cast(g, first, "int64"), g.int64s([0])], "int64", [1]);
+  return g.node("Add", [x!, cast(g, zero, x!.type)], x!.type, x!.shape);
+};
+
 export const fusedKernels: LoweringTable = {
   GenaiGelu: gelu,
   GenaiGeluGrad: geluGrad,
@@ -143,4 +156,5 @@ export const fusedKernels: LoweringTable = {
   GenaiSoftmaxCrossEntropy: crossEntropy,
   GenaiSoftmaxCrossEntropyGrad: crossEntropyGrad,
   GenaiGatherRowsGrad: gatherRowsGrad,
+  GenaiReadAfter: readAfter,
 };

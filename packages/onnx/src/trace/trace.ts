@@ -1,6 +1,6 @@
 import { Rng, treeMap, treeVisit } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { Graph, type Value } from "../graph/graph.ts";
+import { drawName, Graph, type Value } from "../graph/graph.ts";
 import { withActiveBackend } from "../tfjs-engine.ts";
 import { elementType, explainMissingKernel, RECORDING_BACKEND, recordingBackend } from "./recording-backend.ts";
 import { RecordingRng, type RngStep } from "./recording-rng.ts";
@@ -104,10 +104,10 @@ function record(fn: (...args: unknown[]) => unknown, args: readonly unknown[], g
   const streams = { count: 0 };
   const makeInput = (request: { kind: string }, shape: readonly number[]) => {
     const type = request.kind === "integers" || request.kind === "permutation" ? "int32" : "float32";
-    const input = `draw${draws.length}`;
+    const input = drawName(draws.length);
     const value = graph.input(input, type, shape);
     draws.push(value);
-    return { input, tensor: backend.tensorOf(value) };
+    return { input, tensor: () => backend.tensorOf(value) };
   };
   const recorders = new Map<Rng, RecordingRng>();
   const placeholders = mapLeaves(args, (leaf) => {
