@@ -39,3 +39,17 @@ export function share(text: string): number {
   if (text.trim() !== "" && n >= 0 && n < 1) return n;
   throw new InvalidArgumentError("Expected a number of at least 0 and below 1.");
 }
+
+/** Parses a number above 0 and up to 1. */
+export function shareOrOne(text: string): number {
+  const n = Number(text);
+  if (text.trim() !== "" && n > 0 && n <= 1) return n;
+  throw new InvalidArgumentError("Expected a number above 0 and up to 1.");
+}
+
+/** Parses a finite number of either sign. */
+export function finiteNumber(text: string): number {
+  const n = Number(text);
+  if (text.trim() !== "" && Number.isFinite(n)) return n;
+  throw new InvalidArgumentError("Expected a number.");
+}

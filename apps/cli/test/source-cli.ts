@@ -22,7 +22,7 @@ export interface RunOptions {
   /** What the program reads from its standard input; nothing by default. */
   readonly input?: string;
   /** Sends a signal once, as soon as the condition holds. */
-  readonly interrupt?: { readonly signal: NodeJS.Signals; readonly when: () => boolean };
+  readonly interrupt?: { readonly signal: NodeJS.Signals; readonly when: (stdout: string) => boolean };
 }
 
 export interface SourceCli {
@@ -89,7 +89,7 @@ export async function buildSourceCli(): Promise<SourceCli> {
         });
         const { interrupt } = options;
         const watch = setInterval(() => {
-          if (!interrupt?.when()) return;
+          if (!interrupt?.when(stdout)) return;
           child.kill(interrupt.signal);
           clearInterval(watch);
         }, 20);

@@ -3,6 +3,7 @@ import { addAnomaly } from "./anomaly.ts";
 import { addBench } from "./bench.ts";
 import { addDoctor } from "./doctor.ts";
 import { addExport } from "./export.ts";
+import { addGenerate } from "./generate.ts";
 import { addImpute } from "./impute.ts";
 import { addQuickstart } from "./quickstart.ts";
 import { addReproduce } from "./reproduce.ts";
@@ -15,6 +16,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addQuickstart,
   addTrain,
   addSample,
+  addGenerate,
   addAnomaly,
   addImpute,
   addReproduce,

@@ -4,6 +4,7 @@ import { dataNames } from "../data/data-names.ts";
 import { UsageError } from "../exit-code.ts";
 import type { Family, Preset } from "../families/family.ts";
 import { kindNamed } from "../families/index.ts";
+import { isHubModel } from "../text/hub-model.ts";
 import type { TrainSettings } from "./run-folder.ts";
 
 /** What a person or a recipe may say; the kind has a default for the rest. */
@@ -44,7 +45,7 @@ export function completeSettings(family: Family, request: GivenSettings): TrainS
     batchSize: given.batchSize ?? defaults.batchSize,
     learningRate: given.learningRate ?? defaults.learningRate,
     seed: given.seed ?? 0,
-    from: given.from == null ? null : resolve(given.from),
+    from: given.from == null ? null : isHubModel(given.from) ? given.from : resolve(given.from),
     options: { ...defaults.options, ...options },
   };
 }

@@ -36,7 +36,11 @@ export async function readSamples(folder: RunFolder): Promise<SampledTexts[]> {
 /** The samples for the terminal: a line that says where training stands, then the texts, set in. */
 export function showSamples({ step, valLoss, trainLoss, texts }: SampledTexts): string {
   const losses = `validation loss ${valLoss.toFixed(3)}  training loss ${trainLoss.toFixed(3)}`;
-  const lines = texts.flatMap((text) => printable(text).replace(/\n+$/, "").split("\n"));
+  const lines = texts.flatMap((text) =>
+    printable(text)
+      .replace(/^\n+|\n+$/g, "")
+      .split("\n"),
+  );
   const short = texts.length > 1 && lines.length === texts.length;
   const shown = short ? [lines.map((line) => line.trim()).join("  ")] : lines;
   return [`${bold(`step ${step}`)}  ${losses}`, ...shown.map((line) => dim(`  ${line}`.trimEnd()))].join("\n");

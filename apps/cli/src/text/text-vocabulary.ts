@@ -62,12 +62,14 @@ export function specialIdOf(tokenizer: Tokenizer, name: "eos_token" | "bos_token
 export function encodeText(
   tokenizer: Tokenizer,
   text: string,
-  options: { readonly addSpecialTokens: boolean; readonly what: string },
+  options: { readonly addSpecialTokens: boolean; readonly what: string; readonly allowedSpecial?: "all" },
 ): Int32Array {
-  const { addSpecialTokens, what } = options;
-  const ids = Int32Array.from(tokenizer.encode(text, { addSpecialTokens, truncation: false, padding: false }).ids);
+  const { addSpecialTokens, what, allowedSpecial = "none" } = options;
+  const ids = Int32Array.from(
+    tokenizer.encode(text, { addSpecialTokens, allowedSpecial, truncation: false, padding: false }).ids,
+  );
   // Nothing is left out where all of the text comes back. Word vocabularies leave spaces out and mean to.
-  if (tokenizer.modelKind === "BPE" && tokenizer.decode(ids).length < text.length) {
+  if (tokenizer.modelKind === "BPE" && tokenizer.decode(ids, { skipSpecialTokens: false }).length < text.length) {
     for (const character of new Set(text)) {
       if (tokenizer.encode(character, { addSpecialTokens: false }).ids.length > 0) continue;
       throw new UsageError(

@@ -21,6 +21,8 @@ export interface WriteTextsOptions<P extends Tree> extends Omit<GenerateOptions<
   readonly stop?: readonly string[];
 }
 
+const breathEveryMs = 50;
+
 /** Continues prompts of ids as `generate` does, and yields text as it is safe to show. */
 export async function* writeTexts<P extends Tree>(
   engine: Engine,
@@ -41,7 +43,13 @@ export async function* writeTexts<P extends Tree>(
       return streams[row]!.stopped !== undefined;
     },
   });
+  let breathed = performance.now();
   for await (const { row, id, finish, logProb } of tokens) {
+    // Engines without threads never let go of the event loop, which hears of Ctrl-C and of clients that left.
+    if (performance.now() - breathed > breathEveryMs) {
+      await new Promise(setImmediate);
+      breathed = performance.now();
+    }
     const stream = streams[row]!;
     const text = shown[row]! + (finish ? stream.flush() : "");
     shown[row] = "";
