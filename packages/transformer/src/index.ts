@@ -116,7 +116,7 @@ export {
   type SavePretrainedOptions,
   savePretrained,
 } from "./pretrained/pretrained.ts";
-export type { RopeScaling } from "./rope.ts";
+export type { RopeScaling } from "./rope-scaling.ts";
 export {
   type ContinuationScore,
   type Perplexity,

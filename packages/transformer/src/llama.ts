@@ -26,7 +26,8 @@ import {
   makeNorm,
   type Weight,
 } from "./param-makers.ts";
-import { checkRope, type RopeConfig, type RopeScaling, type Rotation, ropeRotation } from "./rope.ts";
+import { type Rotation, ropeRotation } from "./rope.ts";
+import { checkRope, type RopeConfig, type RopeScaling } from "./rope-scaling.ts";
 
 // Llama: a causal transformer with RMSNorm, rotary positions, gated feed-forward layers (SwiGLU) and key/value heads that
 // several query heads share. With a sliding window it is Mistral, with biases of q, k and v Qwen2.

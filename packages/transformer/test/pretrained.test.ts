@@ -162,7 +162,7 @@ describe("loadPretrained", () => {
       "scale_attn_by_inverse_layer_idx is true; expected false",
     );
     await expect(load("gpt2", { n_head: undefined })).rejects.toThrow("n_head is undefined; expected a number");
-    await expect(load("llama", { rope_scaling: { rope_type: "yarn", factor: 2 } })).rejects.toThrow("of type yarn");
+    await expect(load("llama", { rope_scaling: { rope_type: "mrope" } })).rejects.toThrow("of type mrope");
     await expect(load("llama", { quantization_config: { bits: 4 } })).rejects.toThrow("quantization_config");
     await expect(load("llama", { model_type: "mamba" })).rejects.toThrow('model_type is "mamba"; expected one of gpt2');
     await expect(load("bert", { is_decoder: true })).rejects.toThrow("is_decoder is true; expected false");
@@ -297,6 +297,17 @@ describe("savePretrained", () => {
           { type: "linear", factor: 2 },
           { type: "dynamic", factor: 2, originalBlockSize: 4 },
           { type: "llama3", factor: 2, lowFreqFactor: 1, highFreqFactor: 4, originalBlockSize: 4 },
+          { type: "yarn", factor: 2, originalBlockSize: 4 },
+          {
+            type: "yarn",
+            factor: 2,
+            originalBlockSize: 4,
+            betaFast: 4,
+            betaSlow: 2,
+            attentionFactor: 3,
+            truncate: false,
+          },
+          { type: "longrope", factor: 2, originalBlockSize: 4, shortFactors: [1, 2], longFactors: [3, 4] },
         ] as const
       ).map((ropeScaling) => ({ architecture: "llama" as const, ...createLlama({ ...llama, ropeScaling }, rng) })),
       { architecture: "bert", ...createBert({ ...bert, maskedLmHead: false, pooler: true, labels: 3 }, rng) },

@@ -18,8 +18,16 @@ export interface Architecture<C> {
   read(published: PublishedConfig, where: string, shapes: ReadonlyMap<string, readonly number[]>): C;
   /** The published configuration of ours. @throws if it has no counterpart. */
   write(config: C): PublishedConfig;
-  /** The path in our parameters of a published name; undefined for what is not read. */
-  pathOf(name: string, config: { readonly tieWordEmbeddings?: boolean }): string | undefined;
+  /**
+   * The path in our parameters of a published name; undefined for what is not read.
+   *
+   * @param has whether the file has a tensor of a name: of tensors that share their values it may hold any
+   */
+  pathOf(
+    name: string,
+    config: { readonly tieWordEmbeddings?: boolean },
+    has: (name: string) => boolean,
+  ): string | undefined;
   /** The published name of a path in our parameters. */
   nameOf(path: string, config: C): string;
   /** Paths and shapes that files have and our parameters lack, written as zeros. */

@@ -12,6 +12,10 @@ export interface ConfigFields {
   boolean(name: string, ifAbsent: boolean): boolean;
   string(name: string, ifAbsent: string): string;
   record(name: string): PublishedConfig | undefined;
+  /** @throws unless the field is a list of numbers. */
+  numbers(name: string): readonly number[];
+  /** A list of strings; undefined if absent. */
+  optionalStrings(name: string): readonly string[] | undefined;
   /** @throws unless the field is absent or `want`: what else there is would compute something different. */
   only(name: string, ...want: readonly unknown[]): void;
 }
@@ -25,11 +29,18 @@ export function configFields(config: PublishedConfig, where: string): ConfigFiel
     if (!present(name)) return ifAbsent === undefined ? fail(name, `a ${type}`) : ifAbsent;
     return typeof config[name] === type ? (config[name] as T) : fail(name, `a ${type}`);
   };
+  const list = <T>(name: string, type: string): readonly T[] => {
+    const value = config[name];
+    const fits = Array.isArray(value) && value.every((item) => typeof item === type);
+    return fits ? (value as T[]) : fail(name, `a list of ${type}s`);
+  };
   return {
     number: (name, ifAbsent) => typed(name, "number", ifAbsent),
     optionalNumber: (name) => (present(name) ? typed<number>(name, "number", undefined) : undefined),
     boolean: (name, ifAbsent) => typed(name, "boolean", ifAbsent),
     string: (name, ifAbsent) => typed(name, "string", ifAbsent),
+    numbers: (name) => list<number>(name, "number"),
+    optionalStrings: (name) => (present(name) ? list<string>(name, "string") : undefined),
     record: (name) => (present(name) ? typed<PublishedConfig>(name, "object", undefined) : undefined),
     only(name, ...want) {
       if (present(name) && !want.includes(config[name])) {

@@ -69,16 +69,19 @@ export async function loadPretrained(
     : source;
   const { name, config: published, weights } = await openModelFolder(files, caller);
   try {
-    const architecture = architectureOf(published, `${caller}: config.json of ${name}`);
+    const where = `${caller}: config.json of ${name}`;
+    const named = withModelType(published);
+    const architecture = architectureOf(named, where);
     const { read, pathOf, makeParams } = ARCHITECTURES[architecture] as Architecture<
       Models[ArchitectureName]["config"]
     >;
+    const has = (tensor: string) => weights.tensors.has(tensor);
     const byPath = new Map<string, readonly number[]>();
-    for (const [tensor, { shape }] of weights.tensors) byPath.set(pathOf(tensor, {}) ?? tensor, shape);
-    const config = read(published, `${caller}: config.json of ${name}`, byPath);
+    for (const [tensor, { shape }] of weights.tensors) byPath.set(pathOf(tensor, {}, has) ?? tensor, shape);
+    const config = read(named, where, byPath);
     const { template, shapes } = paramShapes((make) => makeParams(config, make));
     const names = matchNames(`${caller}: the weights of ${name}`, weights, shapes, (tensor) =>
-      pathOf(tensor, config as { tieWordEmbeddings?: boolean }),
+      pathOf(tensor, config as { tieWordEmbeddings?: boolean }, has),
     );
     const params = await readParams(weights, template, shapes, names, options);
     return { architecture, config, params, published } as PretrainedModel;
@@ -118,11 +121,13 @@ export async function* encodePretrained(
   const { dtype = "F32", maxShardBytes } = options;
   const { config, params, published = {} } = model;
   const architecture = ARCHITECTURES[model.architecture] as Architecture<typeof config>;
+  const torchDtype = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
   const fields: PublishedConfig = {
     ...published,
     ...architecture.write(config),
     ...keptLabels(published, config),
-    torch_dtype: { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype],
+    torch_dtype: torchDtype,
+    ...("dtype" in published ? { dtype: torchDtype } : {}), // as newer files call it
   };
   const zeros = [...(architecture.zeros?.(config) ?? [])].map(
     ([path, shape]) => [path, tf.zeros([...shape])] as [string, tf.Tensor],
@@ -154,6 +159,14 @@ export function pretrainedLm(model: PretrainedModel): CausalLm {
     default:
       throw new Error(`pretrainedLm: ${model.architecture} is no causal language model; expected gpt2 or llama`);
   }
+}
+
+/** The configuration with a model_type, which the oldest files tell by the name of the class alone. */
+function withModelType(published: PublishedConfig): PublishedConfig {
+  const [name] = Array.isArray(published.architectures) ? published.architectures : [];
+  if (published.model_type !== undefined || typeof name !== "string") return published;
+  const [, type] = /^(\w+?)(LMHeadModel|Model|For[A-Z]\w+)$/.exec(name) ?? [];
+  return type === undefined ? published : { ...published, model_type: type.toLowerCase() };
 }
 
 function architectureOf(published: PublishedConfig, where: string): ArchitectureName {

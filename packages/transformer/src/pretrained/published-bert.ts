@@ -57,11 +57,12 @@ export const publishedBert: Architecture<BertConfig> = {
           }),
     };
   },
-  pathOf(name) {
+  pathOf(name, _, has) {
     const path = name.replace(/LayerNorm\.gamma$/, "LayerNorm.weight").replace(/LayerNorm\.beta$/, "LayerNorm.bias");
-    // The decoder is tied to the embeddings; the head for the next sentence is not read.
+    // The decoder is tied to the embeddings and the bias; the head for the next sentence is not read.
+    if (path === "cls.predictions.decoder.bias" && !has("cls.predictions.bias")) return "cls.predictions.bias";
     if (/^cls\.(predictions\.decoder|seq_relationship)\./.test(path)) return undefined;
-    if (/(^|\.)embeddings\.position_ids$/.test(path)) return undefined;
+    if (/(^|\.)embeddings\.(position|token_type)_ids$/.test(path)) return undefined;
     return /^(bert|cls|classifier)\./.test(path) ? path : `bert.${path}`;
   },
   nameOf: (path) => path,

@@ -17,7 +17,7 @@ export const publishedGpt2: Architecture<Gpt2Config> = {
     const nInner = f.optionalNumber("n_inner");
     return {
       vocabSize: f.number("vocab_size"),
-      blockSize: f.number("n_positions"),
+      blockSize: f.number("n_positions", f.optionalNumber("n_ctx")),
       nEmbd: f.number("n_embd"),
       nHead: f.number("n_head"),
       nLayer: f.number("n_layer"),
@@ -47,11 +47,12 @@ export const publishedGpt2: Architecture<Gpt2Config> = {
       tie_word_embeddings: config.tieWordEmbeddings ?? true,
     };
   },
-  pathOf(name, { tieWordEmbeddings = true }) {
+  pathOf(name, { tieWordEmbeddings = true }, has) {
     const path = name.replace(/^transformer\./, "");
     // Masks that older files carry along, and a second copy of the tied embedding.
     if (/^h\.\d+\.attn\.(bias|masked_bias)$/.test(path)) return undefined;
-    return tieWordEmbeddings && path === "lm_head.weight" ? undefined : path;
+    if (!tieWordEmbeddings || path !== "lm_head.weight") return path;
+    return has("wte.weight") || has("transformer.wte.weight") ? undefined : "wte.weight";
   },
   // Beside a head, readers look for the other parameters under this prefix.
   nameOf: (path, { tieWordEmbeddings = true }) =>

@@ -3,13 +3,14 @@ import { type T5Config, t5Params } from "../t5.ts";
 import type { Architecture } from "./architecture.ts";
 import { configFields } from "./config-fields.ts";
 
-/** T5 as Hugging Face publishes it. */
+/** T5 as Hugging Face publishes it, and mT5, which is T5 1.1 with another vocabulary. */
 export const publishedT5: Architecture<T5Config> = {
-  modelTypes: ["t5"],
+  modelTypes: ["t5", "mt5"],
   makeParams: t5Params,
   read(published, where) {
     const f = configFields(published, where);
-    const feedForward = f.string("feed_forward_proj", "relu");
+    const multilingual = published.model_type === "mt5";
+    const feedForward = f.string("feed_forward_proj", multilingual ? "gated-gelu" : "relu");
     if (feedForward !== "relu" && feedForward !== "gated-gelu") {
       throw new FormatError(`${where}: feed_forward_proj is ${feedForward}; expected relu or gated-gelu`);
     }
@@ -26,7 +27,7 @@ export const publishedT5: Architecture<T5Config> = {
       maxDistance: f.number("relative_attention_max_distance", 128),
       layerNormEps: f.number("layer_norm_epsilon", 1e-6),
       feedForward,
-      tieWordEmbeddings: f.boolean("tie_word_embeddings", true),
+      tieWordEmbeddings: f.boolean("tie_word_embeddings", !multilingual),
       decoderStartId: f.number("decoder_start_token_id", f.number("pad_token_id", 0)),
       dropout: f.number("dropout_rate", 0.1),
     };
@@ -50,11 +51,13 @@ export const publishedT5: Architecture<T5Config> = {
     decoder_start_token_id: config.decoderStartId ?? 0,
     dropout_rate: config.dropout ?? 0,
   }),
-  pathOf(name, { tieWordEmbeddings = true }) {
-    // Copies of the shared embedding, and a table that the authors' conversion wrote and nothing reads.
-    if (/^(encoder|decoder)\.embed_tokens\.weight$/.test(name)) return undefined;
+  pathOf(name, { tieWordEmbeddings = true }, has) {
+    // A table that the authors' conversion wrote and nothing reads.
     if (name === "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight") return undefined;
-    return tieWordEmbeddings && name === "lm_head.weight" ? undefined : name;
+    const copies = ["shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
+    if (tieWordEmbeddings) copies.push("lm_head.weight");
+    if (!copies.includes(name)) return name;
+    return name === copies.find(has) ? "shared.weight" : undefined;
   },
   nameOf: (path) => path,
 };
