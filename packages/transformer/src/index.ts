@@ -145,6 +145,14 @@ export {
   t5Presets,
   t5Step,
 } from "./t5.ts";
+export {
+  bertEmbeddings,
+  type CausalEmbeddingOptions,
+  gpt2Embeddings,
+  llamaEmbeddings,
+  type PoolingOptions,
+  poolTokens,
+} from "./text-embeddings.ts";
 export { type DistillationOptions, type DistillationResult, distillationLoss } from "./tuning/distillation.ts";
 export { documentPerplexity } from "./tuning/document-perplexity.ts";
 export { type LanguageModelLossOptions, languageModelLoss, type TokenBatch } from "./tuning/language-model-loss.ts";

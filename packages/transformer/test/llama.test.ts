@@ -80,7 +80,9 @@ describe("createLlama", () => {
     expect(create({ headDim: 3 })).toThrow("headDim (3) must be even");
     expect(create({ slidingWindow: 0 })).toThrow("slidingWindow (0) must be a positive integer");
     expect(create({ ropeScaling: { type: "linear", factor: 0.5 } })).toThrow("factor (0.5) must be at least 1");
-    expect(create({ ropeScaling: { type: "mrope", factor: 2 } as never })).toThrow("(mrope) must be one of linear, dynamic,");
+    expect(create({ ropeScaling: { type: "mrope", factor: 2 } as never })).toThrow(
+      "(mrope) must be one of linear, dynamic,",
+    );
   });
 });
 
