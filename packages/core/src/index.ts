@@ -40,7 +40,7 @@ export { installCompat } from "./compat/install-compat.ts";
 export { type CreateEngineOptions, createEngine, DEVICES, type Runtime } from "./engine/create-engine.ts";
 export { describeEngines, type EngineDescription } from "./engine/describe-engines.ts";
 export { createEagerEngine } from "./engine/eager-engine.ts";
-export type { Compiled, Device, Engine } from "./engine/engine.ts";
+export type { Compiled, CompileOptions, Device, Engine } from "./engine/engine.ts";
 export { isNode, type LoadBackendOptions, TFJS_BACKENDS, type TfjsBackend } from "./engine/tfjs-backends.ts";
 export { silenceTfjsBanner } from "./engine/tfjs-banner.ts";
 export { AbortError, DivergenceError, EngineUnavailableError, FormatError, throwIfAborted } from "./errors.ts";
@@ -98,6 +98,13 @@ export {
   mergeHeads,
   splitHeads,
 } from "./nn/attention.ts";
+export {
+  type CachedAttentionOptions,
+  type CachedKeysAndValues,
+  cachedAttention,
+  seenSlots,
+  writeSlots,
+} from "./nn/cached-attention.ts";
 export {
   type Conv1dOptions,
   type Conv2dOptions,

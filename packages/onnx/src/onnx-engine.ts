@@ -1,4 +1,13 @@
-import { type Compiled, type Engine, installCompat, type Rng, silenceTfjsBanner } from "@genai/core";
+import {
+  type Compiled,
+  type CompileOptions,
+  type Engine,
+  installCompat,
+  type Rng,
+  silenceTfjsBanner,
+  treeDispose,
+  treeLeaves,
+} from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { Tensor as OrtTensor } from "onnxruntime-common";
 import { usedInputs, type Value } from "./graph/graph.ts";
@@ -11,7 +20,7 @@ import {
 } from "./runtime/onnx-runtime.ts";
 import { OnnxStorage } from "./runtime/onnx-storage.ts";
 import type { Program } from "./runtime/program.ts";
-import { shareTensor, tensorInfoOf } from "./tfjs-engine.ts";
+import { type HeldData, holdData, releaseData, shareTensor, tensorOver } from "./tfjs-engine.ts";
 import { replay } from "./trace/recording-rng.ts";
 import { type FlatArguments, flattenArguments, type ResultLeaf, type Traced, trace } from "./trace/trace.ts";
 
@@ -47,6 +56,19 @@ interface Plan {
   readonly used: ReadonlySet<Value>;
   /** Undefined for a function that only hands its arguments back. */
   readonly program: Promise<Program | undefined>;
+  /** Outputs that can be written where an argument is, by their numbers. */
+  readonly inPlace: readonly { readonly output: number; readonly argument: number }[];
+}
+
+/** A call that has begun. */
+interface Call {
+  readonly what: string;
+  readonly plan: Plan;
+  readonly draws: ReadonlyMap<string, Float32Array | Int32Array>;
+  /** The arguments' tensors. */
+  readonly held: readonly HeldData[];
+  /** Which of them were donated, so that their memory may be written to. */
+  writable: readonly boolean[];
 }
 
 class OnnxEngine implements Engine {
@@ -64,10 +86,13 @@ class OnnxEngine implements Engine {
     this.#storage = new OnnxStorage(runtime.loader);
   }
 
-  compile<A extends readonly unknown[], R>(fn: (...args: A) => R): Compiled<A, R> {
+  compile<A extends readonly unknown[], R>(fn: (...args: A) => R, options: CompileOptions = {}): Compiled<A, R> {
     this.#assertUsable("compile");
+    const { donated = [] } = options;
     const what = fn.name || "a compiled function";
     const plans = new Map<string, Plan>();
+    /** Which tensors became constants of the graph, by what else distinguishes calls. */
+    const fixedArguments = new Map<string, readonly number[]>();
     let freed = false;
     const free = (plan: Plan) => {
       void plan.program.then((program) => program?.release()).catch(() => {});
@@ -79,23 +104,48 @@ class OnnxEngine implements Engine {
     };
     this.#release.add(release);
 
-    const run = async (...args: A): Promise<R> => {
-      this.#assertUsable(what);
-      if (freed) throw new Error(`${this.name} engine: ${what} was called after its dispose(); compile it again`);
-      const flat = flattenArguments(args);
-      let plan = plans.get(flat.key);
+    const planFor = (flat: FlatArguments, args: A): Plan => {
+      const fixed = (fixedArguments.get(flat.key) ?? []).map((i) => numberOf(flat.tensors[i]!.dataId));
+      let key = `${flat.key}${fixed}`;
+      let plan = plans.get(key);
       if (plan) {
-        plans.delete(flat.key);
+        plans.delete(key);
       } else {
         plan = this.#plan(fn as (...args: never[]) => unknown, args);
+        fixedArguments.set(flat.key, plan.traced.fixed);
+        key = `${flat.key}${plan.traced.fixed.map((i) => numberOf(flat.tensors[i]!.dataId))}`;
         const [oldest] = plans.keys();
         if (plans.size >= MAX_GRAPHS && oldest !== undefined) {
           free(plans.get(oldest)!);
           plans.delete(oldest);
         }
       }
-      plans.set(flat.key, plan);
-      return (await this.#execute(plan, flat, what)) as R;
+      plans.set(key, plan);
+      return plan;
+    };
+
+    const run = async (...args: A): Promise<R> => {
+      // Everything that depends on the moment of the call happens before the first await: random numbers are drawn in the
+      // order of the calls, and the arguments are held, so that the caller may dispose of them meanwhile.
+      const gifts = donated.flatMap((position) => treeLeaves(args[position]));
+      let call: Call;
+      try {
+        this.#assertUsable(what);
+        if (freed) throw new Error(`${this.name} engine: ${what} was called after its dispose(); compile it again`);
+        const flat = flattenArguments(args);
+        const plan = planFor(flat, args);
+        call = {
+          what,
+          plan,
+          draws: this.#draw(plan.traced, flat.rngs),
+          held: flat.tensors.map(holdData),
+          writable: [],
+        };
+        if (gifts.length > 0) call.writable = flat.tensors.map((tensor) => gifts.includes(tensor));
+      } finally {
+        treeDispose(gifts);
+      }
+      return (await this.#execute(call)) as R;
     };
     return Object.assign(run, {
       dispose: () => {
@@ -129,22 +179,23 @@ class OnnxEngine implements Engine {
             outputs: traced.outputs.map((value, i) => ({ name: `out${i}`, value })),
           });
     program.catch(() => {}); // reported by the call that awaits it
-    return { traced, used, program };
+    const inPlace = traced.outputs.flatMap((value, output) => {
+      const place = traced.graph.inPlace.get(value);
+      const argument = place ? traced.arguments.indexOf(place) : -1;
+      return argument >= 0 ? [{ output, argument }] : [];
+    });
+    return { traced, used, program, inPlace };
   }
 
-  async #execute(plan: Plan, flat: FlatArguments, what: string): Promise<unknown> {
-    const { traced } = plan;
-    // Everything that depends on the moment of the call happens before the first await: random numbers are drawn in the
-    // order of the calls, and the arguments are held, so that the caller may dispose of them meanwhile.
-    const draws = this.#draw(traced, flat.rngs);
-    const held = flat.tensors.map(shareTensor);
+  async #execute(call: Call): Promise<unknown> {
+    const { plan, held } = call;
     try {
-      const turn = this.#queue.then(() => this.#run(plan, held, draws, what));
+      const turn = this.#queue.then(() => this.#run(call));
       this.#queue = turn.catch(() => {});
       const results = await turn;
       const owned: tf.Tensor[] = [];
-      return traced.rebuild((leaf: ResultLeaf) => {
-        if ("argument" in leaf) return shareTensor(held[leaf.argument]!);
+      return plan.traced.rebuild((leaf: ResultLeaf) => {
+        if ("argument" in leaf) return tensorOver(held[leaf.argument]!);
         const made = owned[leaf.output];
         if (made) return shareTensor(made);
         const tensor = this.#storage.adopt(results[leaf.output]!);
@@ -152,7 +203,7 @@ class OnnxEngine implements Engine {
         return tensor;
       });
     } finally {
-      for (const tensor of held) tensor.dispose();
+      for (const data of held) releaseData(data);
     }
   }
 
@@ -162,13 +213,8 @@ class OnnxEngine implements Engine {
     return draws;
   }
 
-  async #run(
-    plan: Plan,
-    held: readonly tf.Tensor[],
-    draws: ReadonlyMap<string, Float32Array | Int32Array>,
-    what: string,
-  ): Promise<OrtTensor[]> {
-    const { traced, used } = plan;
+  async #run({ what, plan, held, draws, writable }: Call): Promise<OrtTensor[]> {
+    const { traced, used, inPlace } = plan;
     const program = await plan.program.catch((error: unknown) => {
       throw new Error(`${this.name} engine: the graph of ${what} was refused by ONNX Runtime: ${messageOf(error)}`, {
         cause: error,
@@ -177,16 +223,32 @@ class OnnxEngine implements Engine {
     if (!program) return [];
     const feeds: Record<string, OrtTensor> = {};
     for (const [i, value] of traced.arguments.entries()) {
-      if (used.has(value)) feeds[value.input!] = await this.#feed(held[i]!, value);
+      if (!used.has(value)) continue;
+      const { dataId, backend } = held[i]!;
+      const feed = this.#feed(dataId, backend, value);
+      feeds[value.input!] = feed instanceof Promise ? await feed : feed;
     }
     for (const value of traced.draws) {
       if (used.has(value)) feeds[value.input!] = this.#tensor(value, draws.get(value.input!)!);
     }
+    const places = new Map<number, OrtTensor>();
+    for (const { output, argument } of inPlace) {
+      const { dataId, backend } = held[argument]!;
+      // What others hold too, they may read later.
+      if (writable[argument] && backend.refCount(dataId) === 1) {
+        places.set(output, feeds[traced.arguments[argument]!.input!]!);
+      }
+    }
+    let results: OrtTensor[];
     try {
-      return await program.run(feeds);
+      results = await program.run(feeds, places);
     } catch (error) {
       throw new Error(`${this.name} engine: running ${what} failed: ${messageOf(error)}`, { cause: error });
     }
+    for (const { output, argument } of inPlace) {
+      if (places.has(output) && results[output] === places.get(output)) this.#storage.forget(held[argument]!.dataId);
+    }
+    return results;
   }
 
   #tensor(value: Value, data: Float32Array | Int32Array | Uint8Array): OrtTensor {
@@ -194,16 +256,27 @@ class OnnxEngine implements Engine {
   }
 
   /** An argument as ONNX Runtime takes it: results of this engine as they are, others by their numbers. */
-  async #feed(tensor: tf.Tensor, value: Value): Promise<OrtTensor> {
-    const own = this.#storage.find(tensor.dataId);
+  #feed(dataId: object, backend: tf.KernelBackend, value: Value): OrtTensor | Promise<OrtTensor> {
+    const own = this.#storage.find(dataId);
     if (own) {
       // The tensor may have been reshaped since.
       return sameDims(own.dims, value.shape) ? own : own.reshape(value.shape);
     }
-    const { backend } = tensorInfoOf(tensor.dataId)!;
-    const data = isOnGpu(backend) ? await backend.read(tensor.dataId) : backend.readSync(tensor.dataId);
-    return this.#tensor(value, asTyped(value, data as Float32Array | Int32Array | Uint8Array));
+    const take = (data: tf.backend_util.BackendValues) => this.#tensor(value, asTyped(value, data as Float32Array));
+    return isOnGpu(backend) ? backend.read(dataId).then(take) : take(backend.readSync(dataId) as Float32Array);
   }
+}
+
+/** A number for each data id, for the keys of plans. */
+const numbers = new WeakMap<object, number>();
+let nextNumber = 0;
+function numberOf(dataId: object): number {
+  let number = numbers.get(dataId);
+  if (number === undefined) {
+    number = nextNumber++;
+    numbers.set(dataId, number);
+  }
+  return number;
 }
 
 /** tfjs' cast from bool or int32 on its cpu backend changes the type's name alone: the numbers stay in their old array. */

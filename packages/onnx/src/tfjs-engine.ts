@@ -15,6 +15,35 @@ export function tensorInfoOf(dataId: object): BackendTensorInfo | undefined {
   return state.tensorInfo.get(dataId);
 }
 
+/** The data of a tensor, kept alive for as long as somebody computes with it, whatever becomes of the tensor. */
+export interface HeldData {
+  readonly dataId: object;
+  readonly backend: tf.KernelBackend;
+  readonly shape: readonly number[];
+  readonly dtype: tf.DataType;
+}
+
+/** Holds the data of a tensor; `releaseData` ends that. Costs less than a second tensor. */
+export function holdData({ dataId, shape, dtype }: tf.Tensor): HeldData {
+  const { backend } = tensorInfoOf(dataId)!;
+  backend.incRef(dataId);
+  return { dataId, backend, shape, dtype };
+}
+
+export function releaseData({ dataId, backend }: HeldData): void {
+  if (!backend.disposeData(dataId)) return;
+  (tf.engine() as unknown as { removeDataId(dataId: object, backend: tf.KernelBackend): void }).removeDataId(
+    dataId,
+    backend,
+  );
+}
+
+/** A tensor over held data, which stays held. */
+export function tensorOver({ dataId, backend, shape, dtype }: HeldData): tf.Tensor {
+  backend.incRef(dataId);
+  return tf.engine().makeTensorFromTensorInfo({ dataId, shape: [...shape], dtype }, backend);
+}
+
 /** A second tensor over the same data, without running a kernel and thus without moving it to another backend. */
 export function shareTensor(tensor: tf.Tensor): tf.Tensor {
   const info = tensorInfoOf(tensor.dataId);

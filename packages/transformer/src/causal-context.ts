@@ -1,13 +1,13 @@
-import { causalBias, maskBias } from "@genai/core";
+import { attention, cachedAttention, causalBias, maskBias, type Rng, seenSlots, writeSlots } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { type KvCache, writeSlots } from "./kv-cache.ts";
+import type { KvCache } from "./kv-cache.ts";
 
 // Where the tokens of a causal model stand and what each of them sees: worked out once, for all layers.
 //
-// Shapes: B batch, T tokens read now (queries), S keys: T, or with a cache its L slots.
+// Shapes: B batch, T tokens read now (queries), S keys: T, or with a cache its L slots; H query and G key/value heads.
 
 export interface CausalContextOptions {
-  /** int32 [B]: tokens of padding that each row begins with. A cache brings its own. */
+  /** int32 [B]: tokens of padding that each row begins with. Not with a cache. */
   readonly start?: tf.Tensor1D | undefined;
   readonly cache?: KvCache | undefined;
   /** A token sees itself and the window - 1 before it; all before it by default. */
@@ -17,64 +17,104 @@ export interface CausalContextOptions {
 export interface CausalContext {
   /** int32 [T], or [B, T] where rows differ: 0 for the first token behind the padding. Padding has 0 too. */
   readonly positions: tf.Tensor;
-  /** int32 [T]: the places of the tokens among the keys, padding counted. */
-  readonly slots: tf.Tensor;
   /** Positions are below this number: T, or L with a cache. */
   readonly length: number;
-  /** Added to the scores: 0 where a query sees a key and -1e9 where not; broadcasts against [B, H, T, S]. */
-  readonly bias: tf.Tensor;
-  /** The keys and values that a layer attends to, given those of the tokens read now: with a cache, all in it. */
-  readonly remember: (layer: number, k: tf.Tensor, v: tf.Tensor) => { k: tf.Tensor; v: tf.Tensor };
-  /** The cache with the tokens read now, once every layer has remembered them. */
-  readonly advanced: () => KvCache;
+  /** Attention of the tokens q [B, H, T, D], k, v [B, G, T, D] of a layer to those they see, to [B, H, T, D]. */
+  readonly attend: (layer: number, q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, how?: AttendOptions) => tf.Tensor;
+  /**
+   * The cache with the tokens read now, once every layer has attended.
+   *
+   * @param counts int32 [B]: how many of a row's tokens are no padding behind them; default T
+   */
+  readonly advanced: (counts?: tf.Tensor1D) => KvCache;
+}
+
+export interface AttendOptions {
+  /** Added to the scores, besides what hides the future: against [B, H, T, S]. */
+  readonly bias?: tf.Tensor;
+  /** Factor of the scores; default 1 / sqrt(D). */
+  readonly scale?: number;
+  readonly dropout?: number;
+  readonly rng?: Rng | undefined;
 }
 
 /** @param ids [B, T] */
 export function causalContext(caller: string, ids: tf.Tensor2D, options: CausalContextOptions = {}): CausalContext {
-  const { cache, window } = options;
+  return options.cache ? cachedContext(caller, ids, options.cache, options.window) : wholeContext(caller, ids, options);
+}
+
+/** All tokens are read now. */
+function wholeContext(caller: string, ids: tf.Tensor2D, { start, window }: CausalContextOptions): CausalContext {
   const [b, t] = ids.shape;
-  const start = cache?.start ?? options.start;
   if (start && (start.rank !== 1 || start.shape[0] !== b || start.dtype !== "int32")) {
     throw new Error(`${caller}: start is ${start.dtype} of shape [${start.shape}]; expected int32 [${b}]`);
   }
-  const length = cache ? cache.layers[0]!.k.shape[2] : t;
-  if (t > length) throw new Error(`${caller}: ids hold ${t} tokens; the cache has room for ${length}`);
-  const advanced: KvCache["layers"] = [];
-  const remember = (layer: number, k: tf.Tensor, v: tf.Tensor) => {
-    const past = cache?.layers[layer];
-    if (!cache || !past) return { k, v };
-    const now = { k: writeSlots(past.k, k, cache.position), v: writeSlots(past.v, v, cache.position) };
-    advanced[layer] = now;
-    return now;
-  };
-  const common = {
-    length,
-    remember,
+  const places = range(t);
+  const hidden = start || window !== undefined ? maskBias(seenTokens(t, start, window)) : causalBias(t);
+  return {
+    positions: start ? tf.maximum(places.reshape([1, t]).sub(start.reshape([b, 1])), tf.scalar(0, "int32")) : places,
+    length: t,
+    attend: (_, q, k, v, { bias, ...how } = {}) =>
+      attention(q, k, v, { ...how, bias: bias ? bias.add(hidden) : hidden }),
     advanced: () => {
-      if (!cache) throw new Error(`${caller}: there is no cache to advance`);
-      return {
-        layers: advanced,
-        position: tf.add(cache.position, tf.scalar(t, "int32")) as tf.Scalar,
-        start: cache.start.clone(),
-      };
+      throw new Error(`${caller}: there is no cache to advance`);
     },
   };
-  const queries = range(t);
-  if (!cache && !start && window === undefined)
-    return { ...common, positions: queries, slots: queries, bias: causalBias(t) };
-  const slots = cache ? queries.add(cache.position) : queries; // [T]
-  const i = slots.reshape([t, 1]);
-  const j = range(length).reshape([1, length]);
-  let seen = tf.lessEqual(j, i); // [T, S]
+}
+
+/** Which tokens see which, bool [T, S], or [B, 1, T, S] with padding. */
+function seenTokens(t: number, start: tf.Tensor1D | undefined, window: number | undefined): tf.Tensor {
+  const i = range(t).reshape([t, 1]);
+  const j = range(t).reshape([1, t]);
+  let seen = tf.lessEqual(j, i);
   if (window !== undefined) seen = seen.logicalAnd(tf.greater(j, i.sub(tf.scalar(window, "int32"))));
-  if (!start) return { ...common, positions: slots, slots, bias: maskBias(seen) };
-  const behindPadding = tf.greaterEqual(j, start.reshape([b, 1])); // [B, S]
+  if (!start) return seen;
+  const behindPadding = tf.greaterEqual(j, start.reshape([-1, 1])); // [B, S]
+  return tf.logicalAnd(seen.expandDims(0), behindPadding.expandDims(1)).expandDims(1);
+}
+
+/** Tokens are read behind those in the cache. */
+function cachedContext(caller: string, ids: tf.Tensor2D, cache: KvCache, window: number | undefined): CausalContext {
+  const [b, t] = ids.shape;
+  const [rows, , length] = cache.layers[0]!.k.shape;
+  if (rows !== b) throw new Error(`${caller}: ids have ${b} rows; the cache has ${rows}`);
+  if (t > length) throw new Error(`${caller}: ids hold ${t} tokens; the cache has room for ${length}`);
+  const { lengths } = cache;
+  const layers: KvCache["layers"] = [];
+  const positions = tf.minimum(lengths.reshape([b, 1]).add(range(t).reshape([1, t])), tf.scalar(length - 1, "int32")); // [B, T]
   return {
-    ...common,
-    slots,
-    positions: tf.maximum(slots.reshape([1, t]).sub(start.reshape([b, 1])), tf.scalar(0, "int32")), // [B, T]
-    bias: maskBias(tf.logicalAnd(seen.expandDims(0), behindPadding.expandDims(1)).expandDims(1)), // [B, 1, T, S]
+    positions,
+    length,
+    attend: (layer, q, k, v, how = {}) => {
+      const past = cache.layers[layer]!;
+      const { bias, scale } = how;
+      if (!bias) {
+        const { mixed, ...slots } = cachedAttention(q, k, v, past, lengths, { window, ...(scale ? { scale } : {}) });
+        layers[layer] = slots;
+        return mixed;
+      }
+      const slots = { k: writeSlots(past.k, k, lengths), v: writeSlots(past.v, v, lengths) };
+      layers[layer] = slots;
+      const hidden = maskBias(seenSlots(lengths, { queries: t, slots: length, window }).expandDims(1));
+      return attention(q, slots.k, slots.v, { ...how, bias: bias.add(hidden) });
+    },
+    advanced: (counts) => ({
+      layers,
+      lengths: tf.add(lengths, counts ?? tf.scalar(t, "int32")) as tf.Tensor1D,
+    }),
   };
+}
+
+/** Of x [B, T, C] what belongs to the last of `counts` tokens in each row, [B, C]; of all T by default. */
+export function lastTokens(x: tf.Tensor, counts?: tf.Tensor1D): tf.Tensor2D {
+  const [b, t, c] = x.shape as [number, number, number];
+  if (t === 1) return x.reshape([b, c]);
+  if (!counts) return x.slice([0, t - 1, 0], [b, 1, c]).reshape([b, c]);
+  const rows = tf.tensor1d(
+    Int32Array.from({ length: b }, (_, i) => i * t - 1),
+    "int32",
+  );
+  return tf.gather(x.reshape([b * t, c]), rows.add(counts).toInt() as tf.Tensor1D) as tf.Tensor2D;
 }
 
 const range = (n: number): tf.Tensor =>

@@ -1,6 +1,6 @@
 import type { Rng, Tree } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import type { CreateKvCacheOptions, KvCache } from "./kv-cache.ts";
+import type { KvCache } from "./kv-cache.ts";
 
 // What decoding, scoring and fine-tuning need to know of a causal language model. `gpt2Lm` and `llamaLm` give it.
 
@@ -11,26 +11,24 @@ export interface CausalLogitsOptions {
   readonly rng?: Rng;
 }
 
-/**
- * A causal language model as functions of its parameters, each usable inside `engine.compile`.
- *
- * Rows of prompts of unequal length are padded on the left, with any id, and `start` says how far: the last position then
- * is a token in every row.
- */
+/** A causal language model as functions of its parameters, each usable inside `engine.compile`. */
 export interface CausalLm<P extends Tree = Tree> {
   readonly vocabSize: number;
   /** The largest number of positions. */
   readonly blockSize: number;
   /** Logits of the next token at every position: ids int32 [B, T], T <= blockSize, to [B, T, V]. */
   logits(params: P, ids: tf.Tensor2D, options?: CausalLogitsOptions): tf.Tensor3D;
-  /** A cache with room for `length` tokens in each row, padding included; length <= blockSize. */
-  createCache(batchSize: number, length: number, options?: CreateKvCacheOptions): KvCache;
+  /** An empty cache with room for `length` tokens in each row, padding included; length <= blockSize. */
+  createCache(batchSize: number, length: number): KvCache;
   /**
    * Reads tokens behind those in the cache, the whole prompt or one at a time: ids int32 [B, T] to the logits [B, V] of
-   * what follows the last of them, and the cache with them in it. The caller keeps position + T <= length and disposes of
+   * what follows the last of them, and the cache with them in it. The caller keeps lengths + T <= length and disposes of
    * the old cache.
+   *
+   * @param counts int32 [B], from 1 to T: rows of unequal length are padded behind, with any id, and this says how many
+   *   tokens are none. The padding is forgotten. Default T.
    */
-  step(params: P, ids: tf.Tensor2D, cache: KvCache): { logits: tf.Tensor2D; cache: KvCache };
+  step(params: P, ids: tf.Tensor2D, cache: KvCache, counts?: tf.Tensor1D): { logits: tf.Tensor2D; cache: KvCache };
 }
 
 /** @throws unless ids are int32 [B, T] of at least one token and at most blockSize. */

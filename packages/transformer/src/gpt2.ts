@@ -1,6 +1,5 @@
 import {
   addLowRank,
-  attention,
   type CrossEntropyOptions,
   crossEntropy,
   dropout,
@@ -15,7 +14,7 @@ import {
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { type Activation, activate, checkActivation } from "./activation.ts";
-import { type CausalContext, type CausalContextOptions, causalContext } from "./causal-context.ts";
+import { type CausalContext, type CausalContextOptions, causalContext, lastTokens } from "./causal-context.ts";
 import { type CausalLm, type CausalLogitsOptions, checkIds } from "./causal-lm.ts";
 import { createKvCache, type KvCache } from "./kv-cache.ts";
 import {
@@ -163,9 +162,9 @@ export function gpt2Lm(config: Gpt2Config): CausalLm<Gpt2Params> {
     vocabSize,
     blockSize,
     logits: (params, ids, options) => gpt2Logits({ config, params }, ids, options),
-    createCache: (batchSize, length, options) =>
-      createKvCache({ batchSize, layers: nLayer, heads: nHead, length, headDim: nEmbd / nHead }, options),
-    step: (params, ids, cache) => gpt2Step({ config, params }, ids, cache),
+    createCache: (batchSize, length) =>
+      createKvCache({ batchSize, layers: nLayer, heads: nHead, length, headDim: nEmbd / nHead }),
+    step: (params, ...read) => gpt2Step({ config, params }, ...read),
   };
 }
 
@@ -173,18 +172,20 @@ export function gpt2Lm(config: Gpt2Config): CausalLm<Gpt2Params> {
  * Reads tokens behind those in the cache; see `CausalLm.step`.
  *
  * @param ids int32 [B, T]
+ * @param counts int32 [B]: how many tokens of each row are no padding behind them; default T
  * @returns logits [B, V] of what follows the last of them, and the cache with them in it
  */
-export function gpt2Step(gpt: Gpt2, ids: tf.Tensor2D, cache: KvCache): { logits: tf.Tensor2D; cache: KvCache } {
+export function gpt2Step(
+  gpt: Gpt2,
+  ids: tf.Tensor2D,
+  cache: KvCache,
+  counts?: tf.Tensor1D,
+): { logits: tf.Tensor2D; cache: KvCache } {
   checkIds("gpt2Step", ids, gpt.config.blockSize);
   return tf.tidy(() => {
     const { states, context } = forward("gpt2Step", gpt, ids, { cache });
-    const [b, t] = ids.shape;
-    const last = states
-      .at(-1)!
-      .slice([0, t - 1, 0], [b, 1, gpt.config.nEmbd])
-      .reshape([b, gpt.config.nEmbd]);
-    return { logits: head(gpt, last) as tf.Tensor2D, cache: context.advanced() };
+    const logits = head(gpt, lastTokens(states.at(-1)!, counts)) as tf.Tensor2D;
+    return { logits, cache: context.advanced(counts) };
   });
 }
 
@@ -218,9 +219,8 @@ export function gpt2Block(
   const { nHead, dropout: rate = 0, activation = "gelu_new" } = config;
   const eps = config.layerNormEps ?? 1e-5;
   const qkv = tf.split(conv1d(p.attn.c_attn, layerNorm(p.ln_1, x, { eps })), 3, -1);
-  const [q, newK, newV] = qkv.map((part) => splitHeads(part, nHead)) as [tf.Tensor, tf.Tensor, tf.Tensor]; // [B, H, T, D]
-  const { k, v } = context.remember(at.layer, newK, newV);
-  const mixed = mergeHeads(attention(q, k, v, { bias: context.bias, dropout: rate, rng }));
+  const [q, k, v] = qkv.map((part) => splitHeads(part, nHead)) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]; // [B, H, T, D]
+  const mixed = mergeHeads(context.attend(at.layer, q, k, v, { dropout: rate, rng }));
   const attended = tf.add(x, dropout(conv1d(p.attn.c_proj, mixed), rate, rng));
   const inner = activate(activation, conv1d(p.mlp.c_fc, layerNorm(p.ln_2, attended, { eps }))); // [B, T, F]
   return tf.add(attended, dropout(conv1d(p.mlp.c_proj, inner), rate, rng));

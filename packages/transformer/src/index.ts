@@ -23,7 +23,15 @@ export {
   QueueFullError,
 } from "./generation/batch-scheduler.ts";
 export { type BeamSearchOptions, beamSearch, type Hypothesis } from "./generation/beam-search.ts";
-export { createDecoder, type Decoder } from "./generation/decoder.ts";
+export {
+  type Continued,
+  type CreateDecoderOptions,
+  createDecoder,
+  type Decoder,
+  type Draw,
+  type NewTokens,
+  type Reading,
+} from "./generation/decoder.ts";
 export type { SamplingOptions } from "./generation/draw-tokens.ts";
 export { type GeneratedToken, type GenerateOptions, generate, generateIds } from "./generation/generate.ts";
 export {
@@ -63,7 +71,7 @@ export {
 export { HubError } from "./hub/hub-error.ts";
 export type { DownloadedModel } from "./hub/hub-store.ts";
 export type { ModelPart } from "./hub/needed-files.ts";
-export { type CreateKvCacheOptions, createKvCache, type KvCache, reorderKvCache } from "./kv-cache.ts";
+export { concatKvCaches, createKvCache, gatherKvCacheRows, type KvCache } from "./kv-cache.ts";
 export {
   createLlama,
   type Llama,

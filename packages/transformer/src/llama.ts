@@ -1,5 +1,4 @@
 import {
-  attention,
   type CrossEntropyOptions,
   crossEntropy,
   dropout,
@@ -13,7 +12,7 @@ import {
   splitHeads,
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { type CausalContext, type CausalContextOptions, causalContext } from "./causal-context.ts";
+import { type CausalContext, type CausalContextOptions, causalContext, lastTokens } from "./causal-context.ts";
 import { type CausalLm, type CausalLogitsOptions, checkIds } from "./causal-lm.ts";
 import { createKvCache, type KvCache } from "./kv-cache.ts";
 import {
@@ -181,9 +180,9 @@ export function llamaLm(config: LlamaConfig): CausalLm<LlamaParams> {
     vocabSize,
     blockSize,
     logits: (params, ids, options) => llamaLogits({ config, params }, ids, options),
-    createCache: (batchSize, length, options) =>
-      createKvCache({ batchSize, layers: nLayer, heads: nKvHead, length, headDim: ropeOf(config).headDim }, options),
-    step: (params, ids, cache) => llamaStep({ config, params }, ids, cache),
+    createCache: (batchSize, length) =>
+      createKvCache({ batchSize, layers: nLayer, heads: nKvHead, length, headDim: ropeOf(config).headDim }),
+    step: (params, ...read) => llamaStep({ config, params }, ...read),
   };
 }
 
@@ -191,15 +190,19 @@ export function llamaLm(config: LlamaConfig): CausalLm<LlamaParams> {
  * Reads tokens behind those in the cache; see `CausalLm.step`.
  *
  * @param ids int32 [B, T]
+ * @param counts int32 [B]: how many tokens of each row are no padding behind them; default T
  * @returns logits [B, V] of what follows the last of them, and the cache with them in it
  */
-export function llamaStep(llama: Llama, ids: tf.Tensor2D, cache: KvCache): { logits: tf.Tensor2D; cache: KvCache } {
+export function llamaStep(
+  llama: Llama,
+  ids: tf.Tensor2D,
+  cache: KvCache,
+  counts?: tf.Tensor1D,
+): { logits: tf.Tensor2D; cache: KvCache } {
   checkIds("llamaStep", ids, llama.config.blockSize);
   return tf.tidy(() => {
     const { hidden, context } = forward("llamaStep", llama, ids, { cache });
-    const [b, t] = ids.shape;
-    const last = hidden.slice([0, t - 1, 0], [b, 1, llama.config.nEmbd]).reshape([b, llama.config.nEmbd]);
-    return { logits: head(llama, last) as tf.Tensor2D, cache: context.advanced() };
+    return { logits: head(llama, lastTokens(hidden, counts)) as tf.Tensor2D, cache: context.advanced(counts) };
   });
 }
 
@@ -235,10 +238,9 @@ export function llamaBlock(
   const eps = epsOf(config);
   const normed = rmsNorm(p.input_layernorm, x, { eps });
   const q = rotate(splitHeads(linear(p.self_attn.q_proj, normed), nHead)); // [B, H, T, D]
-  const newK = rotate(splitHeads(linear(p.self_attn.k_proj, normed), nKvHead)); // [B, G, T, D]
-  const newV = splitHeads(linear(p.self_attn.v_proj, normed), nKvHead);
-  const { k, v } = context.remember(at.layer, newK, newV);
-  const mixed = mergeHeads(attention(q, k, v, { bias: context.bias, dropout: rate, rng }));
+  const k = rotate(splitHeads(linear(p.self_attn.k_proj, normed), nKvHead)); // [B, G, T, D]
+  const v = splitHeads(linear(p.self_attn.v_proj, normed), nKvHead);
+  const mixed = mergeHeads(context.attend(at.layer, q, k, v, { dropout: rate, rng }));
   const attended = tf.add(x, dropout(linear(p.self_attn.o_proj, mixed), rate, rng));
   const h = rmsNorm(p.post_attention_layernorm, attended, { eps });
   const gated = tf.mul(silu(linear(p.mlp.gate_proj, h)), linear(p.mlp.up_proj, h)); // [B, T, F]

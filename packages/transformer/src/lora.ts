@@ -135,7 +135,7 @@ export function loraLm<P extends Tree>(lm: CausalLm<P>, config: LoraConfig): Cau
     blockSize: lm.blockSize,
     logits: (params, ids, options) => lm.logits(adapted(params, options?.rng), ids, options),
     createCache: (...args) => lm.createCache(...args),
-    step: (params, ids, cache) => lm.step(adapted(params), ids, cache),
+    step: (params, ...read) => lm.step(adapted(params), ...read),
   };
 }
 

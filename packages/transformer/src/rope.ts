@@ -9,7 +9,7 @@ import { type RopeConfig, ropeAttentionFactor, ropeFrequencies } from "./rope-sc
 // Shapes: B batch, H heads, T tokens, D head dimension (even); pairs are (i, i + D/2).
 
 /** Rotates queries or keys [B, H, T, D] by their positions. */
-export type Rotation = (x: tf.Tensor) => tf.Tensor;
+export type Rotation = (x: tf.Tensor4D) => tf.Tensor4D;
 
 /** The rotation of the tokens of a context, for all of its layers. */
 export function ropeRotation(config: RopeConfig, context: CausalContext): Rotation {
@@ -29,6 +29,6 @@ export function ropeRotation(config: RopeConfig, context: CausalContext): Rotati
   const sin = rows(table(Math.sin));
   return (x) => {
     const [a, b] = tf.split(x, 2, 3) as [tf.Tensor, tf.Tensor];
-    return tf.concat([a.mul(cos).sub(b.mul(sin)), b.mul(cos).add(a.mul(sin))], 3);
+    return tf.concat([a.mul(cos).sub(b.mul(sin)), b.mul(cos).add(a.mul(sin))], 3) as tf.Tensor4D;
   };
 }

@@ -15,9 +15,9 @@ import {
   splitHeads,
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { type CausalContext, causalContext } from "./causal-context.ts";
+import { type AttendOptions, type CausalContext, causalContext, lastTokens } from "./causal-context.ts";
 import { checkIds } from "./causal-lm.ts";
-import { type CreateKvCacheOptions, createKvCache, type KvCache } from "./kv-cache.ts";
+import { createKvCache, type KvCache } from "./kv-cache.ts";
 import {
   checkDropout,
   checkSizes,
@@ -220,13 +220,13 @@ export function createT5Cache(
   t5: T5,
   encoded: tf.Tensor3D,
   length: number,
-  options: CreateKvCacheOptions & { readonly attentionMask?: tf.Tensor2D } = {},
+  options: { readonly attentionMask?: tf.Tensor2D } = {},
 ): T5Cache {
   const { nHead, headDim, nLayer, nDecoderLayer = nLayer } = t5.config;
   const [batchSize, s] = encoded.shape;
   checkMask("createT5Cache", options.attentionMask, [batchSize, s]);
   return tf.tidy(() => ({
-    ...createKvCache({ batchSize, layers: nDecoderLayer, heads: nHead, length, headDim }, options),
+    ...createKvCache({ batchSize, layers: nDecoderLayer, heads: nHead, length, headDim }),
     cross: crossMemory(t5, encoded),
     attentionMask: options.attentionMask?.clone() ?? (tf.ones([batchSize, s]) as tf.Tensor2D),
   }));
@@ -236,21 +236,26 @@ export function createT5Cache(
  * Reads what has been written behind what is in the cache; see `CausalLm.step`.
  *
  * @param decoderIds int32 [B, T]
+ * @param counts int32 [B]: how many tokens of each row are no padding behind them; default T
  * @returns logits [B, V] of what follows the last of them, and the cache with them in it
  */
-export function t5Step(t5: T5, decoderIds: tf.Tensor2D, cache: T5Cache): { logits: tf.Tensor2D; cache: T5Cache } {
+export function t5Step(
+  t5: T5,
+  decoderIds: tf.Tensor2D,
+  cache: T5Cache,
+  counts?: tf.Tensor1D,
+): { logits: tf.Tensor2D; cache: T5Cache } {
   checkIds("t5Step", decoderIds, Number.POSITIVE_INFINITY);
   return tf.tidy(() => {
     const context = causalContext("t5Step", decoderIds, { cache });
     const { cross, attentionMask } = cache;
     const hidden = decode(t5, decoderIds, { context, cross, bias: paddingBias(attentionMask) });
-    const [b, t] = decoderIds.shape;
-    const last = hidden.slice([0, t - 1, 0], [b, 1, t5.config.nEmbd]).reshape([b, t5.config.nEmbd]);
     const kept = {
       cross: cross.map(({ k, v }) => ({ k: k.clone(), v: v.clone() })),
       attentionMask: attentionMask.clone(),
     };
-    return { logits: head(t5, last) as tf.Tensor2D, cache: { ...context.advanced(), ...kept } };
+    const logits = head(t5, lastTokens(hidden, counts)) as tf.Tensor2D;
+    return { logits, cache: { ...context.advanced(counts), ...kept } };
   });
 }
 
@@ -262,7 +267,8 @@ function encode({ config, params }: T5, ids: tf.Tensor2D, { attentionMask, rng }
   const bias = attentionMask ? relative.add(paddingBias(attentionMask)) : relative;
   let x = dropout(embedding(params.shared, ids), rate, rng); // [B, S, C]
   for (const { layer } of params.encoder.block) {
-    x = t5SelfAttention(layer[0], config, x, { bias, rng });
+    const attend: Attend = (q, k, v, how) => attention(q, k, v, { ...how, bias });
+    x = t5SelfAttention(layer[0], config, x, { attend, rng });
     x = feedForward(layer[1], config, x, rng);
   }
   return dropout(rmsNorm(params.encoder.final_layer_norm, x, normOf(config)), rate, rng);
@@ -281,11 +287,11 @@ function decode(
   const { context, cross, rng } = at;
   const rate = config.dropout ?? 0;
   const table = params.decoder.block[0]!.layer[0].SelfAttention.relative_attention_bias!;
-  const relative = relativeBias(table, context.slots, context.length, { ...bucketsOf(config), bidirectional: false });
-  const bias = relative.add(context.bias);
+  const bias = relativeBias(table, context.positions, context.length, { ...bucketsOf(config), bidirectional: false });
   let x = dropout(embedding(params.shared, ids), rate, rng); // [B, T, C]
   for (const [i, { layer }] of params.decoder.block.entries()) {
-    x = t5SelfAttention(layer[0], config, x, { bias, rng, remember: (k, v) => context.remember(i, k, v) });
+    const attend: Attend = (q, k, v, how) => context.attend(i, q, k, v, { ...how, bias });
+    x = t5SelfAttention(layer[0], config, x, { attend, rng });
     const p = layer[1].EncDecAttention;
     const q = splitHeads(linear(p.q, rmsNorm(layer[1].layer_norm, x, normOf(config))), config.nHead);
     const options = { scale: 1, ...(at.bias ? { bias: at.bias } : {}), dropout: rate, rng };
@@ -295,24 +301,22 @@ function decode(
   return dropout(rmsNorm(params.decoder.final_layer_norm, x, normOf(config)), rate, rng);
 }
 
+/** Attention of q to k and v, each [B, H, T, D], with the bias of their places. */
+export type Attend = (q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, how: AttendOptions) => tf.Tensor;
+
 /** x + attention of the norm of x to itself. x [B, T, C] to [B, T, C]. */
 export function t5SelfAttention(
   p: T5SelfAttention,
   config: Pick<T5Config, "nHead" | "layerNormEps" | "dropout">,
   x: tf.Tensor,
-  at: {
-    readonly bias: tf.Tensor;
-    readonly rng?: Rng | undefined;
-    readonly remember?: (k: tf.Tensor, v: tf.Tensor) => { k: tf.Tensor; v: tf.Tensor };
-  },
+  at: { readonly attend: Attend; readonly rng?: Rng | undefined },
 ): tf.Tensor {
-  const { bias, rng } = at;
+  const { attend, rng } = at;
   const { nHead, dropout: rate = 0 } = config;
   const normed = rmsNorm(p.layer_norm, x, normOf(config));
   const { q: wq, k: wk, v: wv, o } = p.SelfAttention;
-  const [q, newK, newV] = [wq, wk, wv].map((w) => splitHeads(linear(w, normed), nHead)); // [B, H, T, D]
-  const { k, v } = at.remember?.(newK!, newV!) ?? { k: newK!, v: newV! };
-  const mixed = attention(q!, k, v, { bias, scale: 1, dropout: rate, rng });
+  const [q, k, v] = [wq, wk, wv].map((w) => splitHeads(linear(w, normed), nHead)); // [B, H, T, D]
+  const mixed = attend(q!, k!, v!, { scale: 1, dropout: rate, rng });
   return x.add(dropout(linear(o, mergeHeads(mixed)), rate, rng));
 }
 
@@ -331,8 +335,8 @@ function feedForward(p: T5FeedForward, config: T5Config, x: tf.Tensor, rng: Rng 
  * The bias of relative positions: table[bucket(key - query)].
  *
  * @param table `weight` [buckets, H]
- * @param queries int32 [T], places of the queries among the keys
- * @returns [1, H, T, S]
+ * @param queries int32 [T], places of the queries among the keys, or [B, T] where rows differ
+ * @returns [1, H, T, S] or [B, H, T, S]
  */
 export function relativeBias(table: Weight, queries: tf.Tensor, keys: number, options: RelativeBuckets): tf.Tensor {
   // The buckets of all differences there can be, -(S - 1) to S - 1, of which each pair picks one.
@@ -341,10 +345,10 @@ export function relativeBias(table: Weight, queries: tf.Tensor, keys: number, op
     options,
   );
   const differences = range(keys)
-    .reshape([1, keys])
-    .sub(queries.reshape([-1, 1])); // [T, S]
+    .reshape([1, 1, keys])
+    .sub(queries.reshape([-1, queries.shape.at(-1)!, 1])); // [B, T, S]
   const buckets = tf.gather(tf.tensor1d(all, "int32"), differences.add(tf.scalar(keys - 1, "int32")).toInt());
-  return embedding(table, buckets).transpose([2, 0, 1]).expandDims(0);
+  return embedding(table, buckets).transpose([0, 3, 1, 2]);
 }
 
 /** Keys and values of the text read, for every block of the decoder. */

@@ -2,7 +2,7 @@ import { Rng, type Tree, treeDispose } from "@genai/core";
 import { describeOnEngines, expectClose } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
 import { expect, it } from "vitest";
-import type { CausalLm, KvCache } from "../src/index.ts";
+import { type CausalLm, concatKvCaches, gatherKvCacheRows, type KvCache } from "../src/index.ts";
 
 const tolerance = { atol: 2e-5, rtol: 2e-4 };
 const idsOf = (rows: number[][]) => tf.tensor2d(rows, undefined, "int32");
@@ -45,7 +45,7 @@ export function describeCausalLm<P extends Tree>(name: string, lm: CausalLm<P>, 
           read += count;
           const at = want.slice([0, read - 1, 0], [2, 1, lm.vocabSize]).reshape([2, lm.vocabSize]);
           await expectClose(next.logits, at, tolerance, `logits after ${read} tokens, ${first} at once`);
-          expect((await cache.position.data())[0]).toBe(read);
+          expect([...(await cache.lengths.data())]).toEqual([read, read]);
         }
         treeDispose(cache);
       }
@@ -58,7 +58,6 @@ export function describeCausalLm<P extends Tree>(name: string, lm: CausalLm<P>, 
       const logits = engine().compile((params: P, ids: tf.Tensor2D, start?: tf.Tensor1D) =>
         lm.logits(params, ids, start ? { start } : {}),
       );
-      const step = engine().compile((params: P, ids: tf.Tensor2D, cache: KvCache) => lm.step(params, ids, cache));
       const short = prompt.slice(0, 4);
       const alone = await logits(params, idsOf([short]));
       const rows = [other, [6, 10, 6, ...short]];
@@ -68,14 +67,45 @@ export function describeCausalLm<P extends Tree>(name: string, lm: CausalLm<P>, 
       const whole = await logits(params, idsOf([other]));
       await expectClose(padded.slice([0, 0, 0], [1, 7, lm.vocabSize]), whole, tolerance, "logits of the long row");
 
-      const cache = lm.createCache(2, 9, { start: [0, 3] });
-      const read = await step(params, idsOf(rows), cache);
-      const last = alone.slice([0, 3, 0], [1, 1, lm.vocabSize]).reshape([1, lm.vocabSize]);
-      await expectClose(read.logits.slice([1, 0], [1, lm.vocabSize]), last, tolerance, "logits of the first step");
+      logits.dispose();
+    });
+
+    it("reads rows of unequal length into one cache as it reads them alone", async () => {
+      const params = create(new Rng(1));
+      const logits = engine().compile((params: P, ids: tf.Tensor2D) => lm.logits(params, ids));
+      const step = engine().compile(
+        (params: P, ids: tf.Tensor2D, cache: KvCache, counts?: tf.Tensor1D) => lm.step(params, ids, cache, counts),
+        { donated: [2] },
+      );
+      const after = async (row: number[]) =>
+        (await logits(params, idsOf([row]))).slice([0, row.length - 1, 0], [1, 1, lm.vocabSize]).reshape([-1]);
+      const rowsAre = async (got: tf.Tensor2D, rows: number[][], what: string) => {
+        for (const [i, row] of rows.entries()) {
+          await expectClose(got.slice([i, 0], [1, lm.vocabSize]).reshape([-1]), await after(row), tolerance, what);
+        }
+      };
+      const rows = [other, prompt.slice(0, 4)];
+      const padded = idsOf([other, [...prompt.slice(0, 4), 6, 10, 6]]);
+      const read = await step(params, padded, lm.createCache(2, 9), tf.tensor1d([7, 4], "int32"));
+      await rowsAre(read.logits, rows, "logits of the prompts");
+      expect([...(await read.cache.lengths.data())]).toEqual([7, 4]);
       const next = await step(params, idsOf([[5], [5]]), read.cache);
-      const longer = await logits(params, idsOf([[...short, 5]]));
-      const want = longer.slice([0, 4, 0], [1, 1, lm.vocabSize]).reshape([1, lm.vocabSize]);
-      await expectClose(next.logits.slice([1, 0], [1, lm.vocabSize]), want, tolerance, "logits of the next step");
+      const longer = rows.map((row) => [...row, 5]);
+      await rowsAre(next.logits, longer, "logits of the next step");
+
+      // A row leaves and another joins.
+      const kept = gatherKvCacheRows(next.cache, tf.tensor1d([1], "int32"));
+      const joining = await step(params, idsOf([other.slice(0, 2)]), lm.createCache(1, 9));
+      const both = concatKvCaches(kept, joining.cache);
+      const last = await step(params, idsOf([[7], [8]]), both);
+      await rowsAre(
+        last.logits,
+        [
+          [...longer[1]!, 7],
+          [...other.slice(0, 2), 8],
+        ],
+        "logits after a row has joined",
+      );
       logits.dispose();
       step.dispose();
     });

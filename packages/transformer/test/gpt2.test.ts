@@ -4,16 +4,17 @@ import * as tf from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
   checkIdRange,
+  concatKvCaches,
   createGpt2,
   createKvCache,
   type Gpt2Config,
+  gatherKvCacheRows,
   gpt2HiddenStates,
   gpt2Lm,
   gpt2Logits,
   gpt2Loss,
   gpt2Presets,
   nextTokens,
-  reorderKvCache,
 } from "../src/index.ts";
 import { describeCausalLm } from "./describe-causal-lm.ts";
 
@@ -96,19 +97,20 @@ describe("gpt2", () => {
 });
 
 describe("createKvCache", () => {
-  it("refuses padding beyond its length", () => {
+  it("refuses sizes that are none", () => {
     const shape = { batchSize: 2, layers: 1, heads: 1, length: 4, headDim: 2 };
-    expect(() => createKvCache(shape, { start: [0, 4] })).toThrow("createKvCache: start ([0,4])");
-    expect(() => createKvCache(shape, { start: [0] })).toThrow("must hold 2 integers");
     expect(() => createKvCache({ ...shape, length: 0 })).toThrow("length (0) must be a positive integer");
   });
 
-  it("can be reordered by rows", async () => {
-    const cache = createKvCache({ batchSize: 3, layers: 1, heads: 1, length: 4, headDim: 2 }, { start: [0, 1, 2] });
-    const other = reorderKvCache(cache, tf.tensor1d([2, 0], "int32"));
-    expect(await other.start.array()).toEqual([2, 0]);
-    expect(other.layers[0]!.k.shape).toEqual([2, 1, 4, 2]);
-    expect(await other.position.array()).toBe(0);
+  it("has rows that can be picked and put below others", async () => {
+    const shape = { batchSize: 3, layers: 1, heads: 1, length: 4, headDim: 2 };
+    const cache = { ...createKvCache(shape), lengths: tf.tensor1d([0, 1, 2], "int32") };
+    const picked = gatherKvCacheRows(cache, tf.tensor1d([2, 0], "int32"));
+    expect(await picked.lengths.array()).toEqual([2, 0]);
+    expect(picked.layers[0]!.k.shape).toEqual([2, 1, 4, 2]);
+    const joined = concatKvCaches(picked, cache);
+    expect(await joined.lengths.array()).toEqual([2, 0, 0, 1, 2]);
+    expect(joined.layers[0]!.v.shape).toEqual([5, 1, 4, 2]);
   });
 });
 

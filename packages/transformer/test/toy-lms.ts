@@ -1,8 +1,7 @@
-import { embedding } from "@genai/core";
+import { embedding, writeSlots } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import type { CausalLm, KvCache } from "../src/index.ts";
-import { createKvCache } from "../src/index.ts";
-import { writeSlots } from "../src/kv-cache.ts";
+import { lastTokens } from "../src/causal-context.ts";
+import { type CausalLm, createKvCache, type KvCache } from "../src/index.ts";
 
 // Language models small enough to be worked out by hand.
 
@@ -12,16 +11,11 @@ export function bigramLm(vocabSize: number, blockSize = 16): CausalLm<{ table: t
     vocabSize,
     blockSize,
     logits: ({ table }, ids) => embedding({ weight: table }, ids) as tf.Tensor3D,
-    createCache: (batchSize, length, options) =>
-      createKvCache({ batchSize, layers: 1, heads: 1, length, headDim: 1 }, options),
-    step: ({ table }, ids, cache) => {
-      const [rows, t] = ids.shape;
-      const last = ids.slice([0, t - 1], [rows, 1]).reshape([-1]);
-      return {
-        logits: embedding({ weight: table }, last) as tf.Tensor2D,
-        cache: { ...cache, position: cache.position.add(tf.scalar(t, "int32")) as tf.Scalar },
-      };
-    },
+    createCache: (batchSize, length) => createKvCache({ batchSize, layers: 1, heads: 1, length, headDim: 1 }),
+    step: ({ table }, ids, cache, counts = tf.fill([ids.shape[0]], ids.shape[1], "int32") as tf.Tensor1D) => ({
+      logits: embedding({ weight: table }, lastTokens(ids.expandDims(2), counts).reshape([-1])) as tf.Tensor2D,
+      cache: { ...cache, lengths: cache.lengths.add(counts) },
+    }),
   };
 }
 
@@ -41,17 +35,22 @@ export function historyLm(vocabSize: number, blockSize = 16): CausalLm<{ table: 
     const seen = tf.logicalAnd(tf.greater(place, 0), tf.less(slots, end.toFloat()));
     return tf.mul(tf.sin(place), seen.toFloat());
   };
-  const step = ({ table }: { table: tf.Tensor2D }, ids: tf.Tensor2D, cache: KvCache) => {
+  const step = (
+    { table }: { table: tf.Tensor2D },
+    ids: tf.Tensor2D,
+    cache: KvCache,
+    counts = tf.fill([ids.shape[0]], ids.shape[1], "int32") as tf.Tensor1D,
+  ) => {
     const [rows, t] = ids.shape;
-    const read = (embedding({ weight: table }, ids) as tf.Tensor3D).reshape([rows, 1, t, vocabSize]);
-    const k = writeSlots(cache.layers[0]!.k, read, cache.position);
-    const position = cache.position.add(tf.scalar(t, "int32")) as tf.Scalar;
+    const read = (embedding({ weight: table }, ids) as tf.Tensor3D).reshape<tf.Tensor4D>([rows, 1, t, vocabSize]);
+    const k = writeSlots(cache.layers[0]!.k, read, cache.lengths);
+    const lengths = cache.lengths.add(counts) as tf.Tensor1D;
     const length = k.shape[2];
-    const w = weights(length, cache.start, position).reshape([rows, 1, length]);
+    const w = weights(length, tf.zeros([rows], "int32"), lengths.expandDims(1)).reshape([rows, 1, length]);
     const logits = tf.matMul(w, k.reshape([rows, length, vocabSize]) as tf.Tensor3D).reshape([rows, vocabSize]);
     return {
       logits: logits as tf.Tensor2D,
-      cache: { layers: [{ k, v: cache.layers[0]!.v.clone() }], position, start: cache.start.clone() },
+      cache: { layers: [{ k, v: cache.layers[0]!.v.clone() }], lengths },
     };
   };
   return {
@@ -63,8 +62,7 @@ export function historyLm(vocabSize: number, blockSize = 16): CausalLm<{ table: 
       const w = weights(t, options.start ?? tf.zeros([rows], "int32"), tf.scalar(t)).expandDims(2);
       return tf.cumsum(tf.mul(read, w), 1) as tf.Tensor3D;
     },
-    createCache: (batchSize, length, options) =>
-      createKvCache({ batchSize, layers: 1, heads: 1, length, headDim: vocabSize }, options),
+    createCache: (batchSize, length) => createKvCache({ batchSize, layers: 1, heads: 1, length, headDim: vocabSize }),
     step,
   };
 }

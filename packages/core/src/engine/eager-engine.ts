@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { installCompat } from "../compat/install-compat.ts";
-import { treeMap } from "../tree.ts";
-import type { Compiled, Engine } from "./engine.ts";
+import { treeDispose, treeMap } from "../tree.ts";
+import type { Compiled, CompileOptions, Engine } from "./engine.ts";
 import { type LoadBackendOptions, loadTfjsBackend, type TfjsBackend } from "./tfjs-backends.ts";
 import { silenceTfjsBanner } from "./tfjs-banner.ts";
 
@@ -32,15 +32,20 @@ class EagerEngine implements Engine {
     this.#backend = backend;
   }
 
-  compile<A extends readonly unknown[], R>(fn: (...args: A) => R): Compiled<A, R> {
+  compile<A extends readonly unknown[], R>(fn: (...args: A) => R, options: CompileOptions = {}): Compiled<A, R> {
     this.#assertUsable("compile");
+    const { donated = [] } = options;
     let freed = false;
     const run = async (...args: A): Promise<R> => {
       const what = `${this.name} engine: ${fn.name || "the compiled function"}`;
-      this.#assertUsable(fn.name || "a compiled function");
-      if (freed) throw new Error(`${what} was called after its dispose(); compile it again`);
-      // No await before this point: the function runs to its end before any other code does, so calls never interleave.
-      return withBackend(this.#backend, () => runInTidy(what, fn, args));
+      try {
+        this.#assertUsable(fn.name || "a compiled function");
+        if (freed) throw new Error(`${what} was called after its dispose(); compile it again`);
+        // No await before this point: the function runs to its end before any other code does, so calls never interleave.
+        return withBackend(this.#backend, () => runInTidy(what, fn, args));
+      } finally {
+        treeDispose(donated.map((position) => args[position]));
+      }
     };
     return Object.assign(run, {
       dispose: () => {

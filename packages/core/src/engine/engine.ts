@@ -3,12 +3,21 @@ export type Device = "auto" | "cpu" | "wasm" | "webgl" | "webgpu" | "cuda" | "co
 
 /**
  * A function prepared by an engine. Takes the same arguments as the original and resolves to the same tree; the tensors
- * of the result belong to the caller, who disposes of them. Arguments are never disposed of.
+ * of the result belong to the caller, who disposes of them. Arguments are disposed of only if they were donated.
  */
 export interface Compiled<A extends readonly unknown[], R> {
   (...args: A): Promise<R>;
   /** Frees what was compiled. The engine's `dispose` does this too. */
   dispose(): void;
+}
+
+export interface CompileOptions {
+  /**
+   * Positions of arguments whose tensors the call takes over: it disposes of them, also when it fails, and engines may
+   * write results into their memory. So a cache of keys and values grows in place. Memory that other tensors share is
+   * left alone.
+   */
+  readonly donated?: readonly number[];
 }
 
 /**
@@ -21,7 +30,7 @@ export interface Compiled<A extends readonly unknown[], R> {
 export interface Engine {
   /** Runtime and device, such as `tfjs:wasm` or `onnx:cpu`. */
   readonly name: string;
-  compile<A extends readonly unknown[], R>(fn: (...args: A) => R): Compiled<A, R>;
+  compile<A extends readonly unknown[], R>(fn: (...args: A) => R, options?: CompileOptions): Compiled<A, R>;
   /** Frees everything that the engine holds. Using it afterwards is an error. */
   dispose(): void;
 }

@@ -27,6 +27,11 @@ export interface FusedOps {
   GenaiGatherRowsGrad: { rows: number };
   /** inputs { x, trigger }; result x, which no rewriting of the graph may read before `trigger` */
   GenaiReadAfter: Record<never, never>;
+  /**
+   * inputs { q [B, H, T, D], k, v [B, G, T, D], pastK, pastV [B, G, L, D], lengths int32 [B] in [0, L - T] } with T or B 1 and
+   * D a multiple of 8; window 0 for none; results [mixed [B, H, T, D], k, v [B, G, L, D]]
+   */
+  GenaiCachedAttention: { scale: number; window: number };
   /** inputs { x NHWC, weight [O, I/groups, kh, kw] }; result NHWC */
   GenaiConv2d: Conv2dAttrs;
   /** inputs { dy NHWC, weight }; result of inputShape */

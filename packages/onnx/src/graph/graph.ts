@@ -50,14 +50,37 @@ export const isConstant = (value: Value): boolean => value.data !== undefined ||
  */
 export class Graph {
   readonly inputs: Value[] = [];
+  /** Results that the runtime can write where an input of theirs is, if nobody needs that any more. */
+  readonly inPlace = new Map<Value, Value>();
+  /** Inputs that have become constants; see `known`. */
+  readonly fixed = new Map<Value, Value>();
+  readonly #sources = new Map<Value, () => ConstantData>();
   readonly #shared = new Map<string, Node>();
   readonly #constants = new Map<string, Value>();
   #nextId = 0;
 
-  input(name: string, type: ElementType, shape: readonly number[]): Value {
+  /** @param read gives the elements that are fed at the time of recording, where they are at hand */
+  input(name: string, type: ElementType, shape: readonly number[], read?: () => ConstantData): Value {
     const value: Value = { id: this.#nextId++, type, shape: [...shape], input: name };
     this.inputs.push(value);
+    if (read) this.#sources.set(value, read);
     return value;
+  }
+
+  /**
+   * A value as a constant, for operators that want to prepare their weights. Of an input it takes the elements that are fed
+   * now, so that the graph serves calls with that very tensor only. Undefined for what is computed.
+   */
+  known(value: Value): Value | undefined {
+    if (isConstant(value)) return value;
+    const read = this.#sources.get(value);
+    if (!read) return undefined;
+    let constant = this.fixed.get(value);
+    if (!constant) {
+      constant = { id: this.#nextId++, type: value.type, shape: value.shape, data: read() };
+      this.fixed.set(value, constant);
+    }
+    return constant;
   }
 
   constant(type: ElementType, shape: readonly number[], data: ConstantData): Value {

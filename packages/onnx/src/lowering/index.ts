@@ -1,4 +1,5 @@
 import { convolutions } from "./convolution.ts";
+import { decoding } from "./decoding.ts";
 import { elementwise } from "./elementwise.ts";
 import { fusedKernels } from "./fused.ts";
 import { linearAlgebra } from "./linear-algebra.ts";
@@ -16,4 +17,5 @@ export const lowerings: LoweringTable = {
   ...convolutions,
   ...pooling,
   ...fusedKernels,
+  ...decoding,
 };

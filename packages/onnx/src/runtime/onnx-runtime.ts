@@ -121,7 +121,7 @@ async function computes(loader: Loader, Tensor: TensorConstructor): Promise<bool
   const x = graph.input("x", "float32", [2]);
   const y = binary(graph, "Add", x, x);
   const program = await loader.load({ inputs: [{ name: "x", value: x }], outputs: [{ name: "y", value: y }] });
-  const [sum] = await program.run({ x: new Tensor("float32", Float32Array.of(1, 2), [2]) });
+  const [sum] = await program.run({ x: new Tensor("float32", Float32Array.of(1, 2), [2]) }, new Map());
   const values = (await sum!.getData()) as Float32Array;
   await program.release();
   return values[0] === 2 && values[1] === 4;

@@ -5,8 +5,13 @@ import { BufferPool, type Elements } from "./buffer-pool.ts";
 
 /** A graph that ONNX Runtime has taken and prepared. */
 export interface Program {
-  /** Runs the graph on inputs by name; resolves to its outputs in order. Not re-entrant. */
-  run(feeds: Readonly<Record<string, OrtTensor>>): Promise<OrtTensor[]>;
+  /**
+   * Runs the graph on inputs by name; resolves to its outputs in order. Not re-entrant.
+   *
+   * @param places memory for outputs, by their number: that of an input which an operator updates in place. What is written
+   *   there comes back as the same tensor; a runtime that cannot do so leaves it alone.
+   */
+  run(feeds: Readonly<Record<string, OrtTensor>>, places: ReadonlyMap<number, OrtTensor>): Promise<OrtTensor[]>;
   release(): Promise<void>;
 }
 
@@ -62,11 +67,11 @@ export function inPlaceLoader(createSession: CreateSession, Tensor: TensorConstr
     load: async (model) => {
       const session = await createSession(encodeOnnx({ ...model, sequenceOutput: END }));
       return {
-        run: async (feeds) => {
+        run: async (feeds, places) => {
           const fetches: Record<string, OrtTensor | null> = { [END]: null };
-          for (const { name, value } of model.outputs) {
-            const place = pool.take(value.type, sizeOf(value.shape));
-            fetches[name] = new Tensor(value.type as "float32", place as Float32Array, value.shape);
+          for (const [i, { name, value }] of model.outputs.entries()) {
+            const fresh = () => pool.take(value.type, sizeOf(value.shape)) as Float32Array;
+            fetches[name] = places.get(i) ?? new Tensor(value.type as "float32", fresh(), value.shape);
           }
           try {
             await session.run(feeds, fetches);

@@ -1,7 +1,7 @@
 import { Rng, treeMap, treeVisit } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { drawName, Graph, type Value } from "../graph/graph.ts";
-import { withActiveBackend } from "../tfjs-engine.ts";
+import { tensorInfoOf, withActiveBackend } from "../tfjs-engine.ts";
 import { elementType, explainMissingKernel, RECORDING_BACKEND, recordingBackend } from "./recording-backend.ts";
 import { RecordingRng, type RngStep } from "./recording-rng.ts";
 
@@ -64,6 +64,8 @@ export interface Traced {
   /** Inputs that random draws feed. */
   readonly draws: readonly Value[];
   readonly rngSteps: readonly RngStep[];
+  /** Which of the arguments' tensors, by number, became constants of the graph. */
+  readonly fixed: readonly number[];
   readonly outputs: readonly Value[];
   /** The tensors of the result, in order. */
   readonly leaves: readonly ResultLeaf[];
@@ -112,7 +114,8 @@ function record(fn: (...args: unknown[]) => unknown, args: readonly unknown[], g
   const recorders = new Map<Rng, RecordingRng>();
   const placeholders = mapLeaves(args, (leaf) => {
     if (leaf instanceof tf.Tensor) {
-      const value = graph.input(`arg${inputs.length}`, elementType(leaf.dtype, `${what}: an argument`), leaf.shape);
+      const type = elementType(leaf.dtype, `${what}: an argument`);
+      const value = graph.input(`arg${inputs.length}`, type, leaf.shape, () => elementsOf(leaf));
       inputs.push(value);
       return backend.tensorOf(value);
     }
@@ -149,8 +152,11 @@ function record(fn: (...args: unknown[]) => unknown, args: readonly unknown[], g
     let i = 0;
     return treeMap(template, () => make(leaves[i++]!));
   };
-  return { graph, arguments: inputs, draws, rngSteps, outputs, leaves, rebuild };
+  const fixed = inputs.flatMap((value, i) => (graph.fixed.has(value) ? [i] : []));
+  return { graph, arguments: inputs, draws, rngSteps, fixed, outputs, leaves, rebuild };
 }
+
+const elementsOf = ({ dataId }: tf.Tensor) => tensorInfoOf(dataId)!.backend.readSync(dataId) as Float32Array;
 
 /** Rebuilds a tree with every leaf, of whatever kind, replaced. */
 function mapLeaves(tree: unknown, fn: (leaf: unknown) => unknown): unknown {

@@ -171,7 +171,7 @@ class Scheduler<P extends Tree> implements BatchScheduler {
       budget -= task.prompt.length;
       let logits: tf.Tensor2D | undefined;
       try {
-        const read = await this.#store.read(task.prompt, task.maxNewTokens);
+        const read = await this.#store.read(task.prompt);
         task.row = read.row;
         logits = read.logits;
         await this.#drawFor([task], logits);

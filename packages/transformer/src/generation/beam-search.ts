@@ -1,8 +1,8 @@
 import { type Engine, logSoftmax, type Tree, throwIfAborted, treeDispose } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { type CausalLm, checkIdRange } from "../causal-lm.ts";
-import { type KvCache, reorderKvCache } from "../kv-cache.ts";
-import { cacheLength, promptWidth, type Reading } from "./decoder.ts";
+import { gatherKvCacheRows, type KvCache } from "../kv-cache.ts";
+import { cacheLength, consuming, type NewTokens, newTokens, promptWidth, type Reading } from "./decoder.ts";
 
 // Beam search: the likeliest continuations as far as a beam of given width finds them.
 //
@@ -64,29 +64,24 @@ export async function beamSearch<P extends Tree>(
     finished.push({ ids, logProb, score: logProb / ids.length ** lengthPenalty, finish: how });
 
   throwIfAborted("beamSearch", signal);
-  const advance = engine.compile((p: P, ids: tf.Tensor2D, cache: KvCache, rows: tf.Tensor1D | null) =>
-    lm.step(p, ids, rows ? reorderKvCache(cache, rows) : cache),
+  const advance = engine.compile(
+    (p: P, { ids, counts }: NewTokens, cache: KvCache, rows: tf.Tensor1D | null): Reading =>
+      lm.step(p, ids, rows ? gatherKvCacheRows(cache, rows) : cache, counts),
+    { donated: [2] },
   );
   const rank = engine.compile(rankCandidates);
-  const width = promptWidth(prompt.length, blockSize - maxNewTokens + 1);
-  const padding = width - prompt.length;
-  const slots = cacheLength(width + maxNewTokens - 1, blockSize);
-  const first = lm.createCache(1, slots, { start: [padding] });
+  const slots = cacheLength(prompt.length + maxNewTokens - 1, blockSize);
+  const batch = newTokens([Array.from(prompt)], promptWidth(prompt.length, slots));
   let reading: Reading | undefined;
   try {
-    const ids = tf.tensor2d([...Array<number>(padding).fill(0), ...Array.from(prompt)], [1, width], "int32");
-    try {
-      reading = await advance(params, ids, first, null);
-    } finally {
-      treeDispose([ids, first]);
-    }
+    reading = await consuming(batch, () => advance(params, batch, lm.createCache(1, slots), null));
     let live: Live[] = [{ row: 0, ids: [], logProb: 0 }];
     for (let n = 1; ; n++) {
       throwIfAborted("beamSearch", signal);
       // Rows of the batch without a beam are out of the race.
       const sums = new Float32Array(reading.logits.shape[0]).fill(Number.NEGATIVE_INFINITY);
       for (const { row, logProb } of live) sums[row] = logProb;
-      const best = await bestOf(await withTensor(tf.tensor1d(sums), (t) => rank(reading!.logits, t, 2 * beams)), n);
+      const best = await bestOf(await consuming(tf.tensor1d(sums), (t) => rank(reading!.logits, t, 2 * beams)), n);
       const next: Live[] = [];
       for (const [place, { at, logProb }] of best.entries()) {
         const row = Math.floor(at / vocabSize);
@@ -99,18 +94,15 @@ export async function beamSearch<P extends Tree>(
       if (n === maxNewTokens) for (const { ids, logProb } of next) finish(ids, logProb, "length");
       if (n === maxNewTokens || next.length === 0) break;
       const rows = Array.from({ length: beams }, (_, i) => next[i]?.row ?? 0);
-      const last = tf.tensor2d(
-        rows.map((_, i) => next[i]?.ids.at(-1) ?? 0),
-        [beams, 1],
-        "int32",
+      const last = newTokens(
+        rows.map((_, i) => [next[i]?.ids.at(-1) ?? 0]),
+        1,
       );
-      const before: Reading = reading;
+      const { logits, cache }: Reading = reading;
       reading = undefined;
-      try {
-        reading = await withTensor(tf.tensor1d(rows, "int32"), (t) => advance(params, last, before.cache, t));
-      } finally {
-        treeDispose([last, before]);
-      }
+      reading = await consuming([last, logits, tf.tensor1d(rows, "int32")], ([, , from]) =>
+        advance(params, last, cache, from as tf.Tensor1D),
+      );
       live = next.map((beam, row) => ({ ...beam, row }));
     }
   } finally {
@@ -181,13 +173,5 @@ async function bestOf(ranked: Ranked, n: number): Promise<{ at: number; logProb:
     );
   } finally {
     treeDispose(ranked);
-  }
-}
-
-async function withTensor<T extends tf.Tensor, R>(tensor: T, use: (tensor: T) => Promise<R>): Promise<R> {
-  try {
-    return await use(tensor);
-  } finally {
-    tensor.dispose();
   }
 }

@@ -4,38 +4,10 @@ import type { CausalLm } from "../causal-lm.ts";
 import type { KvCache } from "../kv-cache.ts";
 import { type DrawInputs, drawTokens, type SamplingOptions } from "./draw-tokens.ts";
 
-/**
- * A causal model compiled for decoding. Whoever generates more than once with a model makes one decoder and hands it to
- * every call, so that graphs are compiled once.
- */
-export interface Decoder<P extends Tree = Tree> {
-  readonly engine: Engine;
-  readonly lm: CausalLm<P>;
-  readonly step: Compiled<[params: P, ids: tf.Tensor2D, cache: KvCache], { logits: tf.Tensor2D; cache: KvCache }>;
-  readonly draw: Compiled<
-    [logits: tf.Tensor2D, inputs: DrawInputs, options: SamplingOptions, withLogProbs: boolean],
-    { ids: tf.Tensor1D; logProbs?: tf.Tensor1D }
-  >;
-  /** Frees what was compiled. */
-  dispose(): void;
-}
-
-/** Compiles a causal model's step, and the draw of a token, on an engine. */
-export function createDecoder<P extends Tree>(engine: Engine, lm: CausalLm<P>): Decoder<P> {
-  const step = engine.compile(function decodingStep(params: P, ids: tf.Tensor2D, cache: KvCache) {
-    return lm.step(params, ids, cache);
-  });
-  const draw = engine.compile(drawTokens);
-  return {
-    engine,
-    lm,
-    step,
-    draw,
-    dispose() {
-      step.dispose();
-      draw.dispose();
-    },
-  };
+/** Tokens that a model reads at once: int32 [B, T], and int32 [B] how many of each row are no padding behind (default T). */
+export interface NewTokens {
+  readonly ids: tf.Tensor2D;
+  readonly counts?: tf.Tensor1D;
 }
 
 /** What a model has read so far, on the engine: the cache, and the logits of the next token. */
@@ -44,41 +16,94 @@ export interface Reading {
   readonly cache: KvCache;
 }
 
-/**
- * Reads prompts into a fresh cache, padded on the left to `width` columns.
- *
- * @param length slots of the cache
- */
-export async function readPrompts<P extends Tree>(
-  decoder: Decoder<P>,
-  params: P,
-  prompts: readonly (readonly number[])[],
-  { width, length }: { readonly width: number; readonly length: number },
-): Promise<Reading> {
-  const ids = new Int32Array(prompts.length * width);
-  for (const [row, prompt] of prompts.entries()) ids.set(prompt, (row + 1) * width - prompt.length);
-  const start = prompts.map((prompt) => width - prompt.length);
-  const cache = decoder.lm.createCache(prompts.length, length, { start });
-  const input = tf.tensor2d(ids, [prompts.length, width], "int32");
-  try {
-    return await decoder.step(params, input, cache);
-  } finally {
-    treeDispose([input, cache]);
-  }
+/** A reading with the tokens that were drawn behind it. */
+export interface Continued extends Reading {
+  readonly ids: tf.Tensor1D; // int32 [B], -1 where none could be drawn
+  readonly logProbs?: tf.Tensor1D; // [B]
 }
 
-/** Reads one more token in each row; frees what was read before. */
-export async function readTokens<P extends Tree>(
-  decoder: Decoder<P>,
-  params: P,
-  ids: readonly number[],
-  before: Reading,
-): Promise<Reading> {
-  const input = tf.tensor2d(Int32Array.from(ids), [ids.length, 1], "int32");
+/** What is drawn after a step, and how. */
+export interface Draw {
+  readonly inputs: DrawInputs;
+  readonly options: SamplingOptions;
+  readonly withLogProbs: boolean;
+}
+
+/**
+ * A causal model compiled for decoding. Whoever generates more than once with a model makes one decoder and hands it to
+ * every call, so that graphs are compiled once. Both functions take over the cache that they are given, and dispose of it.
+ */
+export interface Decoder<P extends Tree = Tree> {
+  readonly engine: Engine;
+  readonly lm: CausalLm<P>;
+  /** Reads tokens. */
+  readonly step: Compiled<[params: P, tokens: NewTokens, cache: KvCache], Reading>;
+  /** Reads tokens and draws those that follow. */
+  readonly advance: Compiled<[params: P, tokens: NewTokens, cache: KvCache, draw: Draw], Continued>;
+  /** Frees what was compiled. */
+  dispose(): void;
+}
+
+export interface CreateDecoderOptions {
+  /** A pure tensor function over logits [B, V], compiled into `advance`. */
+  readonly adjustLogits?: ((logits: tf.Tensor2D) => tf.Tensor2D) | undefined;
+}
+
+/** Compiles a causal model's step, alone and with the draw of a token, on an engine. */
+export function createDecoder<P extends Tree>(
+  engine: Engine,
+  lm: CausalLm<P>,
+  { adjustLogits = (logits) => logits }: CreateDecoderOptions = {},
+): Decoder<P> {
+  const read = (params: P, { ids, counts }: NewTokens, cache: KvCache): Reading => lm.step(params, ids, cache, counts);
+  const step = engine.compile(
+    function decodingStep(params: P, tokens: NewTokens, cache: KvCache) {
+      return read(params, tokens, cache);
+    },
+    { donated: [2] },
+  );
+  const advance = engine.compile(
+    function decodingStep(params: P, tokens: NewTokens, cache: KvCache, draw: Draw): Continued {
+      const reading = read(params, tokens, cache);
+      const { inputs, options, withLogProbs } = draw;
+      return { ...reading, ...drawTokens(adjustLogits(reading.logits), inputs, options, withLogProbs) };
+    },
+    { donated: [2] },
+  );
+  return {
+    engine,
+    lm,
+    step,
+    advance,
+    dispose() {
+      step.dispose();
+      advance.dispose();
+    },
+  };
+}
+
+/** Rows of ids in any lengths as tokens to be read at once, padded behind to `width`. The caller disposes of them. */
+export function newTokens(rows: readonly (readonly number[])[], width: number): NewTokens {
+  const ids = new Int32Array(rows.length * width);
+  for (const [i, row] of rows.entries()) ids.set(row, i * width);
+  const batch = tf.tensor2d(ids, [rows.length, width], "int32");
+  // Single tokens are read by one graph, whoever asks.
+  if (width === 1) return { ids: batch };
+  return {
+    ids: batch,
+    counts: tf.tensor1d(
+      rows.map((row) => row.length),
+      "int32",
+    ),
+  };
+}
+
+/** Runs `use` and disposes of the tree. */
+export async function consuming<T extends Tree, R>(tree: T, use: (tree: T) => Promise<R>): Promise<R> {
   try {
-    return await decoder.step(params, input, before.cache);
+    return await use(tree);
   } finally {
-    treeDispose([input, before]);
+    treeDispose(tree);
   }
 }
 

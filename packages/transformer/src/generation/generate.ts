@@ -2,18 +2,17 @@ import { type Engine, type Rng, type Tree, throwIfAborted, treeDispose } from "@
 import * as tf from "@tensorflow/tfjs";
 import { type CausalLm, checkIdRange } from "../causal-lm.ts";
 import {
+  type Continued,
   cacheLength,
+  consuming,
   createDecoder,
   type Decoder,
+  newTokens,
   promptWidth,
-  type Reading,
-  readPrompts,
-  readTokens,
 } from "./decoder.ts";
 import {
   checkSamplingOptions,
   type DrawInputs,
-  drawTokens,
   historiesOf,
   type SamplingOptions,
   samplingOptionsOf,
@@ -45,7 +44,10 @@ export interface GenerateOptions<P extends Tree = Tree> extends SamplingOptions 
   /** Also gives each token's log-probability under the unfiltered logits. */
   readonly logProbs?: boolean;
   readonly signal?: AbortSignal;
-  /** Compiled functions to be used again; see `createDecoder`. Without it they are made and freed by the call. */
+  /**
+   * Compiled functions to be used again; see `createDecoder`, which also takes `adjustLogits`. Without it they are made and
+   * freed by the call.
+   */
   readonly decoder?: Decoder<P>;
 }
 
@@ -80,6 +82,9 @@ export function generate<P extends Tree>(
   if (decoder && (decoder.engine !== engine || decoder.lm !== lm)) {
     throw new Error("generate: the decoder was made for another engine or model; expected one made for those given");
   }
+  if (decoder && options.adjustLogits) {
+    throw new Error("generate: adjustLogits is given with a decoder; expected it among the decoder's own options");
+  }
   return decode(engine, lm, params, checkRequest(lm, prompts, options), options);
 }
 
@@ -105,8 +110,6 @@ interface Request {
   readonly maxNewTokens: number;
   /** Slots of the cache. */
   readonly length: number;
-  /** Columns of the prompts. */
-  readonly width: number;
 }
 
 function checkRequest<P extends Tree>(
@@ -161,8 +164,8 @@ function checkRequest<P extends Tree>(
         `tokens in the context of ${blockSize}; expected at most ${room}, or slide`,
     );
   }
-  const width = maxNewTokens > room ? longest : promptWidth(longest, blockSize - maxNewTokens + 1);
-  return { prompts, maxNewTokens, width, length: cacheLength(width + maxNewTokens - 1, blockSize) };
+  const length = cacheLength(longest + maxNewTokens - 1, blockSize);
+  return { prompts, maxNewTokens, length };
 }
 
 function checkAllowed(ids: readonly number[], vocabSize: number): void {
@@ -174,10 +177,10 @@ async function* decode<P extends Tree>(
   engine: Engine,
   lm: CausalLm<P>,
   params: P,
-  { prompts, maxNewTokens, width, length }: Request,
+  { prompts, maxNewTokens, length }: Request,
   options: GenerateOptions<P>,
 ): AsyncGenerator<GeneratedToken, void> {
-  const { stopWhen, adjustLogits, signal, logProbs = false } = options;
+  const { stopWhen, adjustLogits, signal, logProbs: withLogProbs = false } = options;
   const stop = new Set(options.stopIds);
   const sampling = samplingOptionsOf(options);
   const streams = rowStreams(options, prompts.length);
@@ -186,36 +189,36 @@ async function* decode<P extends Tree>(
   const finished = prompts.map(() => false);
 
   throwIfAborted("generate", signal);
-  const decoder = options.decoder ?? createDecoder(engine, lm);
-  const adjusted =
-    adjustLogits &&
-    engine.compile((logits: tf.Tensor2D, ...rest: DrawArguments) => drawTokens(adjustLogits(logits), ...rest));
-  const draw = adjusted ?? decoder.draw;
-  let reading: Reading | undefined;
-  try {
-    reading = await readPrompts(
-      decoder,
-      params,
-      history.map((ids) => ids.slice(-width)),
-      { width, length },
+  const decoder = options.decoder ?? createDecoder(engine, lm, { adjustLogits });
+  /** The model's state; its cache passes on to the next step. */
+  let state: Continued | undefined;
+  /** Slots in use in the fullest row. */
+  let used = 0;
+  /** Reads rows of tokens, behind those read before or afresh, and draws those that follow. */
+  const read = async (rows: readonly (readonly number[])[], afresh: boolean) => {
+    const inputs = drawInputs({ history, generated, streams, length, vocabSize: lm.vocabSize }, sampling, options);
+    const longest = Math.max(...rows.map((row) => row.length));
+    const cache = state && !afresh ? state.cache : lm.createCache(prompts.length, length);
+    const rest = afresh ? state : { ...state, cache: null };
+    state = undefined;
+    const tokens = newTokens(rows, promptWidth(longest, length));
+    state = await consuming([tokens, inputs, rest], () =>
+      decoder.advance(params, tokens, cache, { inputs, options: sampling, withLogProbs }),
     );
-    let position = width;
+    used = afresh ? longest : used + longest;
+  };
+  try {
+    await read(
+      history.map((ids) => ids.slice(-length)),
+      true,
+    );
     for (let index = 0; ; index++) {
+      const ids = (await state!.ids.data()) as Int32Array;
+      const logs = (await state!.logProbs?.data()) as Float32Array | undefined;
       throwIfAborted("generate", signal);
-      const inputs = drawInputs({ history, generated, streams, length, vocabSize: lm.vocabSize }, sampling, options);
-      let drawn: { ids: tf.Tensor1D; logProbs?: tf.Tensor1D } | undefined;
-      let ids: Int32Array;
-      let logs: Float32Array | undefined;
-      try {
-        drawn = await draw(reading.logits, inputs, sampling, logProbs);
-        ids = (await drawn.ids.data()) as Int32Array;
-        logs = (await drawn.logProbs?.data()) as Float32Array | undefined;
-      } finally {
-        treeDispose([inputs, drawn]);
-      }
       for (const [row, id] of ids.entries()) {
         if (finished[row]) continue;
-        if (id < 0) throw await noToken(reading.logits, row, index);
+        if (id < 0) throw await noToken(state!.logits, row, index);
         history[row]!.push(id);
         generated[row]!.push(id);
         const stopped = stop.has(id) || (stopWhen?.(row, generated[row]!) ?? false);
@@ -225,42 +228,19 @@ async function* decode<P extends Tree>(
       }
       if (finished.every(Boolean)) return;
       throwIfAborted("generate", signal);
-      if (position < length) {
-        // Rows that have ended read their last token again: nobody looks at what follows.
-        reading = await readTokens(
-          decoder,
-          params,
-          history.map((ids) => ids.at(-1)!),
-          take(),
-        );
-        position += 1;
-      } else {
-        const kept = Math.max(1, Math.floor(length / 2));
-        treeDispose(take());
-        reading = await readPrompts(
-          decoder,
-          params,
-          history.map((ids) => ids.slice(-kept)),
-          { width: kept, length },
-        );
-        position = kept;
-      }
+      // Rows that have ended read their last token again: nobody looks at what follows.
+      const full = used === length;
+      const kept = full ? Math.max(1, Math.floor(length / 2)) : 1;
+      await read(
+        history.map((ids) => ids.slice(-kept)),
+        full,
+      );
     }
   } finally {
-    treeDispose(reading);
-    adjusted?.dispose();
+    treeDispose(state);
     if (!options.decoder) decoder.dispose();
   }
-
-  /** Hands the reading on to who frees it. */
-  function take(): Reading {
-    const taken = reading!;
-    reading = undefined;
-    return taken;
-  }
 }
-
-type DrawArguments = [inputs: DrawInputs, options: SamplingOptions, withLogProbs: boolean];
 
 /** A stream of random numbers for each row, or nothing for greedy decoding. */
 function rowStreams({ rng, temperature }: { rng?: Rng | readonly Rng[]; temperature?: number }, rows: number) {

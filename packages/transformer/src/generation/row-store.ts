@@ -1,6 +1,6 @@
 import { type Tree, treeDispose } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { type Decoder, promptWidth, type Reading, readPrompts, readTokens } from "./decoder.ts";
+import { consuming, type Decoder, type NewTokens, newTokens, promptWidth, type Reading } from "./decoder.ts";
 
 /** A row of a running batch: one request's keys and values on the engine. */
 export interface StoredRow {
@@ -22,9 +22,10 @@ export class RowStore<P extends Tree> {
   }
 
   /** Reads a prompt into a row of its own; the logits [1, V] of what follows belong to the caller. */
-  async read(prompt: readonly number[], newTokens: number): Promise<{ row: StoredRow; logits: tf.Tensor2D }> {
-    const width = promptWidth(prompt.length, this.#length - newTokens + 1);
-    const { logits, cache } = await readPrompts(this.#decoder, this.#params, [prompt], { width, length: this.#length });
+  async read(prompt: readonly number[]): Promise<{ row: StoredRow; logits: tf.Tensor2D }> {
+    const { logits, cache } = await consuming(newTokens([prompt], promptWidth(prompt.length, this.#length)), (tokens) =>
+      this.#decoder.step(this.#params, tokens, this.#decoder.lm.createCache(1, this.#length)),
+    );
     const row = { prompt, reading: { logits: tf.zeros([1, 1]) as tf.Tensor2D, cache } };
     return { row, logits };
   }
@@ -34,10 +35,13 @@ export class RowStore<P extends Tree> {
     const all: tf.Tensor2D[] = [];
     try {
       for (const [i, row] of rows.entries()) {
-        const before = row.reading!;
+        const { logits, cache } = row.reading!;
         row.reading = undefined;
-        row.reading = await readTokens(this.#decoder, this.#params, [ids[i]!], before);
-        all.push(row.reading.logits);
+        const reading = await consuming([newTokens([[ids[i]!]], 1), logits], ([tokens]) =>
+          this.#decoder.step(this.#params, tokens as NewTokens, cache),
+        );
+        row.reading = reading;
+        all.push(reading.logits);
       }
       return tf.tidy(() => tf.concat(all, 0));
     } catch (error) {

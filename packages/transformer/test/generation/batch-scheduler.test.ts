@@ -1,4 +1,4 @@
-import { createEngine, type Engine, Rng, type Tree } from "@genai/core";
+import { type CompileOptions, createEngine, type Engine, Rng, type Tree, treeDispose } from "@genai/core";
 import { describeOnEngines } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -286,10 +286,13 @@ describe("batched requests", () => {
     const flaky: Engine = {
       ...engine,
       name: "flaky",
-      compile<A extends readonly unknown[], R>(fn: (...args: A) => R) {
-        const compiled = engine.compile(fn);
+      compile<A extends readonly unknown[], R>(fn: (...args: A) => R, options?: CompileOptions) {
+        const compiled = engine.compile(fn, options);
         const run = async (...args: A) => {
-          if (broken) throw new Error("the engine is broken");
+          if (broken) {
+            for (const position of options?.donated ?? []) treeDispose(args[position]);
+            throw new Error("the engine is broken");
+          }
           return compiled(...args);
         };
         return Object.assign(run, { dispose: () => compiled.dispose() });

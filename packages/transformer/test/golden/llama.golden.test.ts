@@ -38,7 +38,7 @@ await describeGolden("attention", ({ name, params = {} }) => {
     outputs: ({ x, cotangent }) => {
       const [b, , t, headDim] = x!.shape as [number, number, number, number];
       const context = causalContext("test", tf.zeros([b, t], "int32"));
-      const half_split = ropeRotation({ headDim, theta: params.theta as number }, context)(x!);
+      const half_split = ropeRotation({ headDim, theta: params.theta as number }, context)(x as tf.Tensor4D);
       return { half_split, loss: tf.sum(tf.mul(half_split, cotangent!)) };
     },
   };

@@ -1,8 +1,9 @@
+import { attention } from "@genai/core";
 import { describeGolden, goldenNumbers } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
 import { causalContext } from "../../src/causal-context.ts";
 import { relativeBuckets } from "../../src/relative-buckets.ts";
-import { relativeBias, type T5SelfAttention, t5SelfAttention } from "../../src/t5.ts";
+import { type Attend, relativeBias, type T5SelfAttention, t5SelfAttention } from "../../src/t5.ts";
 import { nestedParams } from "../nested-params.ts";
 
 await describeGolden("t5_attention", ({ name, params = {}, inputs: values }) => {
@@ -23,10 +24,11 @@ await describeGolden("t5_attention", ({ name, params = {}, inputs: values }) => 
       const layer = nestedParams<T5SelfAttention>(weights);
       const t = x!.shape[1]!;
       const context = causalContext("test", tf.zeros([x!.shape[0]!, t], "int32"));
-      const position_bias = relativeBias(layer.SelfAttention.relative_attention_bias!, context.slots, t, options);
-      const bias = params.causal === true ? position_bias.add(context.bias) : position_bias;
+      const bias = relativeBias(layer.SelfAttention.relative_attention_bias!, context.positions, t, options);
+      const attend: Attend = (q, k, v, how) =>
+        params.causal === true ? context.attend(0, q, k, v, { ...how, bias }) : attention(q, k, v, { ...how, bias });
       const config = { nHead: p.num_heads!, layerNormEps: p.layer_norm_epsilon! };
-      return { position_bias: position_bias.squeeze([0]), y: t5SelfAttention(layer, config, x!, { bias }) };
+      return { position_bias: bias.squeeze([0]), y: t5SelfAttention(layer, config, x!, { attend }) };
     },
   };
 });
