@@ -11,6 +11,7 @@ export { readClipVocab } from "./files/clip.ts";
 export type { TokenizerFiles, TokenizerSource } from "./files/file-source.ts";
 export type { Gpt2FilesOptions } from "./files/gpt2-files.ts";
 export { readGpt2Files } from "./files/gpt2-files.ts";
+export { readLlama2cTokenizer } from "./files/llama2c-tokenizer.ts";
 export { readTokenizerJson } from "./files/read-json.ts";
 export type { SentencePieceOptions } from "./files/sentencepiece.ts";
 export { readSentencePiece } from "./files/sentencepiece.ts";

@@ -113,6 +113,7 @@ export {
 } from "./packing.ts";
 export type { Affine, Weight } from "./param-makers.ts";
 export type { PublishedConfig } from "./pretrained/config-fields.ts";
+export { loadLlama2c } from "./pretrained/llama2c.ts";
 export type { ModelSource } from "./pretrained/model-folder.ts";
 export {
   type ArchitectureName,

@@ -27,7 +27,7 @@ export interface OpenSourceOptions {
 }
 
 /** Extensions by which a URL is taken for a file; others are folders. */
-const FILE_NAME = /\.(json|txt|bpe|tiktoken|model|gz)$/i;
+const FILE_NAME = /\.(json|txt|bpe|tiktoken|model|bin|gz)$/i;
 
 /** Opens a folder, file, URL, or files in memory. */
 export async function openFileSource(source: TokenizerSource, options: OpenSourceOptions = {}): Promise<FileSource> {

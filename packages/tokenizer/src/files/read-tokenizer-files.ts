@@ -6,6 +6,7 @@ import { readClipVocab } from "./clip.ts";
 import { type FileSource, type OpenSourceOptions, openFileSource, type TokenizerSource } from "./file-source.ts";
 import { readGpt2Files } from "./gpt2-files.ts";
 import { gunzip } from "./gunzip.ts";
+import { readLlama2cTokenizer } from "./llama2c-tokenizer.ts";
 import { readJson, readTokenizerJson } from "./read-json.ts";
 import { readSentencePiece } from "./sentencepiece.ts";
 import { addedToken } from "./stage-json.ts";
@@ -27,8 +28,8 @@ export interface TokenizerDescription {
 
 /**
  * Finds the tokenizer among files and reads it: tokenizer.json, or vocab.json + merges.txt, encoder.json + vocab.bpe,
- * *.tiktoken, spiece.model / tokenizer.model (SentencePiece, or Llama 3's ranks), vocab.txt, or CLIP's
- * bpe_simple_vocab_16e6.txt.gz, in this order; and what tokenizer_config.json and special_tokens_map.json add to it.
+ * *.tiktoken, spiece.model / tokenizer.model (SentencePiece, or Llama 3's ranks), llama2.c's tokenizer.bin, vocab.txt, or
+ * CLIP's bpe_simple_vocab_16e6.txt.gz, in this order; and what tokenizer_config.json and special_tokens_map.json add to it.
  * Throws TokenizerFormatError for files that cannot be used, Error when none is there.
  */
 export async function readTokenizerFiles(
@@ -59,7 +60,7 @@ export async function readTokenizerFiles(
 }
 
 const expected =
-  "expected tokenizer.json, vocab.json with merges.txt, encoder.json with vocab.bpe, *.tiktoken, *.model, vocab.txt or bpe_simple_vocab_16e6.txt.gz";
+  "expected tokenizer.json, vocab.json with merges.txt, encoder.json with vocab.bpe, *.tiktoken, *.model, tokenizer.bin, vocab.txt or bpe_simple_vocab_16e6.txt.gz";
 
 interface Found {
   readonly files: FileSource;
@@ -142,6 +143,11 @@ const readers: readonly Reader[] = [
         ...(typeof config.add_eos_token === "boolean" ? { addEos: config.add_eos_token } : {}),
       });
     },
+  },
+  {
+    names: ["tokenizer.bin"],
+    matches: (name) => /^tok(enizer|\d+)\.bin$/.test(name),
+    read: ({ files, name, content }) => readLlama2cTokenizer(bytesOf(content), { source: files.label(name) }),
   },
   {
     names: ["vocab.txt"],

@@ -24,7 +24,15 @@ export interface SentencePieceOptions {
  */
 export function readSentencePiece(bytes: Uint8Array, options: SentencePieceOptions = {}): TokenizerJson {
   const source = options.source ?? "spiece.model";
-  const proto = readSentencePieceProto(bytes, source);
+  return tokenizerOfPieces(readSentencePieceProto(bytes, source), source, options);
+}
+
+/** The pipeline of a model that is read already. */
+export function tokenizerOfPieces(
+  proto: SentencePieceModel,
+  source: string,
+  options: SentencePieceOptions,
+): TokenizerJson {
   const unkId = unknownPiece(proto, source);
   checkPieces(proto, source);
   if (proto.whitespaceAsSuffix)
