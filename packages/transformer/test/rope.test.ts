@@ -37,7 +37,7 @@ describe("ropeRotation", () => {
   });
 
   it("lengthens what it rotates where the scaling says so", async () => {
-    const x = new Rng(7).uniform([1, 1, 3, 4], -1, 1);
+    const x = new Rng(7).uniform([1, 1, 3, 4], -1, 1) as tf.Tensor4D;
     const scaling = { type: "yarn", factor: 1, originalBlockSize: 8, attentionFactor: 1.5 } as const;
     const context = causalContext("test", tf.zeros([1, 3], "int32"));
     const got = ropeRotation({ headDim: 4, theta: 100, scaling }, context)(x);
