@@ -67,6 +67,8 @@ function liveBar(
       fps: 10,
       hideCursor: true,
       gracefulExit: false,
+      // What is shown above it overwrites the bar, though it has not changed.
+      forceRedraw: true,
       stream: process.stderr,
     },
     Presets.shades_classic,

@@ -89,15 +89,15 @@ export async function renderReport(report: Report): Promise<string> {
 <section class="figures">
 ${report.figures.map(figure).join("\n")}
 </section>
-<section class="charts">
-${figures.map((chart, i) => `<figure><h2>${escapeHtml(chart.title)}</h2><div class="chart" id="chart-${i}"></div><figcaption>${escapeHtml(chart.caption)}</figcaption></figure>`).join("\n")}
-</section>
-<section class="pictures">
-${report.pictures.map(picture).join("\n")}
-</section>
-<section class="texts">
-${(report.texts ?? []).map(textCard).join("\n")}
-</section>
+${section(
+  "charts",
+  figures.map(
+    ({ title, caption }, i) =>
+      `<figure><h2>${escapeHtml(title)}</h2><div class="chart" id="chart-${i}"></div><figcaption>${escapeHtml(caption)}</figcaption></figure>`,
+  ),
+)}
+${section("pictures", report.pictures.map(picture))}
+${section("texts", (report.texts ?? []).map(textCard))}
 <section>
 <h2>Details</h2>
 <table>
@@ -168,6 +168,10 @@ function figure({ label, value, note }: Report["figures"][number]): string {
   return `<div><span class="label">${escapeHtml(label)}</span><span class="value">${escapeHtml(value)}</span>${small}</div>`;
 }
 
+function section(name: string, cards: readonly string[]): string {
+  return cards.length === 0 ? "" : `<section class="${name}">\n${cards.join("\n")}\n</section>`;
+}
+
 function picture({ title, caption, png }: ReportPicture): string {
   const data = Buffer.from(png).toString("base64");
   return `<figure><h2>${escapeHtml(title)}</h2><img alt="${escapeHtml(title)}: ${escapeHtml(caption)}" src="data:image/png;base64,${data}"><figcaption>${escapeHtml(caption)}</figcaption></figure>`;
@@ -211,7 +215,7 @@ header p, figcaption, .label, .note { color: var(--muted); margin: 0; }
 .label, .note, figcaption { font-size: 13px; }
 .value { font-size: 24px; font-weight: 600; letter-spacing: -0.01em; font-variant-numeric: tabular-nums; }
 .charts, .pictures, .texts { display: grid; gap: 16px; margin-bottom: 16px; }
-.charts:empty, .pictures:empty, .texts:empty { display: none; }
+
 .charts { grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); }
 .pictures, .texts { grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); }
 @media (max-width: 520px) { .charts, .pictures, .texts { grid-template-columns: minmax(0, 1fr); } }

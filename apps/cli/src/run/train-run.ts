@@ -346,6 +346,7 @@ function describe(record: unknown): string {
     if (Array.isArray(value) && value.every((item) => typeof item?.name === "string")) {
       return value.map(({ name }) => name).join(" ");
     }
+    if (!Array.isArray(value)) return `(${describe(value)})`;
     const json = JSON.stringify(value);
     return json.length > 200 ? `${json.slice(0, 200)}...` : json;
   };

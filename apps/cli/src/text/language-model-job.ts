@@ -71,6 +71,8 @@ export interface LanguageModelSpec<P extends Tree> {
 /** Texts of a sample where texts have an end, which are short. */
 const sampledDocuments = 10;
 const sampleTopK = 200;
+/** Samples of training in the report. */
+const mostShownSamples = 11;
 
 /**
  * The training of a causal language model: AdamW with decay on matrices, warm-up and cosine, clipped gradients; losses
@@ -242,8 +244,8 @@ async function assess<P extends Tree>(
       headline: [
         {
           label: "Validation loss",
-          value: `${loss.toFixed(4)} nats a token`,
-          note: `all ${inEnglish(tokens)} tokens${at}`,
+          value: loss.toFixed(4),
+          note: `nats a token; all ${inEnglish(tokens)} tokens${at}`,
         },
         { label: "Perplexity", value: perplexity.toFixed(2) },
         ...(bits === undefined ? [] : [{ label: "Bits per character", value: bits.toFixed(3) }]),
@@ -263,7 +265,7 @@ async function assess<P extends Tree>(
               },
             ]
           : []),
-        ...samples.map(({ step, valLoss, trainLoss, texts }: SampledTexts) => ({
+        ...spread(samples, mostShownSamples).map(({ step, valLoss, trainLoss, texts }: SampledTexts) => ({
           title: `Step ${inEnglish(step)}`,
           caption: `Validation loss ${valLoss.toFixed(3)}, training loss ${trainLoss.toFixed(3)}.`,
           text: joinTexts(texts),
@@ -273,6 +275,12 @@ async function assess<P extends Tree>(
   } finally {
     loaded?.dispose();
   }
+}
+
+/** At most `most` of a list, evenly spread, the first and the last among them. */
+function spread<T>(list: readonly T[], most: number): readonly T[] {
+  if (list.length <= most) return list;
+  return Array.from({ length: most }, (_, i) => list[Math.round((i * (list.length - 1)) / (most - 1))]!);
 }
 
 /** Short texts one in a line, long ones with a gap between them. */
