@@ -3,6 +3,7 @@ import { addAnomaly } from "./anomaly.ts";
 import { addBench } from "./bench.ts";
 import { addDoctor } from "./doctor.ts";
 import { addExport } from "./export.ts";
+import { addFinetune } from "./finetune.ts";
 import { addGenerate } from "./generate.ts";
 import { addImpute } from "./impute.ts";
 import { addQuickstart } from "./quickstart.ts";
@@ -15,6 +16,7 @@ import { addTrain } from "./train.ts";
 export const commands: readonly ((program: Command) => void)[] = [
   addQuickstart,
   addTrain,
+  addFinetune,
   addSample,
   addGenerate,
   addAnomaly,

@@ -14,6 +14,8 @@ import type { GivenSettings } from "../run/train-settings.ts";
 export interface Family {
   /** As typed after `genai train`. */
   readonly name: string;
+  /** What makes and resumes its runs; "genai train NAME" by default. */
+  readonly command?: string;
   /** "variational autoencoder" */
   readonly summary: string;
   /**
@@ -108,6 +110,10 @@ export interface TrainingJob {
   readonly shownMetrics: readonly string[];
   /** What a step reads, for a speed that can be compared: 768 "tokens". */
   readonly work?: { readonly unit: string; readonly perStep: number };
+  /** Tensors of the state, by path, that never change: checkpoints leave them out. */
+  readonly isFrozen?: (path: string) => boolean;
+  /** What the person is told when training begins. */
+  readonly notes?: readonly string[];
   /** Whether the parameters come from `settings.from` already. */
   readonly startsFrom?: boolean;
   /** Writes what a new run's folder needs from the beginning. */

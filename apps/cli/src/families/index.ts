@@ -1,17 +1,27 @@
 import { UsageError } from "../exit-code.ts";
 import type { Family, ModelKind } from "./family.ts";
+import { finetuneFamily } from "./finetune/index.ts";
 import { gptFamily } from "./gpt/index.ts";
 import { vaeFamily } from "./vae/index.ts";
 
-/** All families that the commands know: the one list to add to. */
+/** All families that `genai train` knows: the one list to add to. */
 export const families: readonly Family[] = [vaeFamily, gptFamily];
 
 /** What `genai quickstart` trains: the family's first kind. */
 export const quickstartFamily: Family = vaeFamily;
 
+/** Those, and what other commands make runs of. */
+const allFamilies: readonly Family[] = [...families, finetuneFamily];
+
+/** What goes on with a run of a family: "genai train vae --resume runs/first". */
+export function resumeCommand(family: string, dir: string): string {
+  const known = allFamilies.find(({ name }) => name === family);
+  return `${known?.command ?? `genai train ${family}`} --resume ${dir}`;
+}
+
 /** The family of that name. */
 export function familyNamed(name: string): Family {
-  const family = families.find((candidate) => candidate.name === name);
+  const family = allFamilies.find((candidate) => candidate.name === name);
   if (family) return family;
   throw new UsageError(`No family is called ${name}; there is ${families.map((known) => known.name).join(", ")}`);
 }

@@ -2,11 +2,12 @@ import { arch, cpus, platform } from "node:os";
 import { countParams, type Engine, fileCheckpoints, fit, Rng, saveModel, treeDispose, treeEntries } from "@genai/core";
 import { InterruptedError, UsageError } from "../exit-code.ts";
 import type { Family, JobOutcome, JobRequest, TrainingJob, TrainingState } from "../families/family.ts";
-import { kindNamed } from "../families/index.ts";
+import { kindNamed, resumeCommand } from "../families/index.ts";
 import { installedVersions } from "../installed-versions.ts";
 import { withInterrupt } from "../interrupt.ts";
 import { openEngine } from "../open-engine.ts";
 import { printNote } from "../terminal.ts";
+import { withoutFrozen } from "./frozen-state.ts";
 import { MetricsLog } from "./metrics-log.ts";
 import { formatCount, formatDuration, startProgress } from "./progress.ts";
 import { renderReport } from "./report.ts";
@@ -147,9 +148,11 @@ interface TrainContext extends JobContext, RunOptions {
 async function train(context: TrainContext): Promise<RunOutcome> {
   const { job, engine, folder, config, signal, startedAt, checkpointEvery } = context;
   const { settings } = config;
-  const store = fileCheckpoints(folder.checkpointsDir);
+  const files = fileCheckpoints(folder.checkpointsDir);
+  const store = job.isFrozen ? withoutFrozen(files, job.state, job.isFrozen) : files;
   printNote(`Training ${config.name} on ${job.dataSummary}.`);
   printNote(`${config.params.toLocaleString("en")} parameters, engine ${engine.name}, run folder ${folder.dir}`);
+  for (const note of job.notes ?? []) printNote(note);
 
   const log = await MetricsLog.open(folder.metricsFile);
   if ((await store.list()).length === 0) log.rewind(0);
@@ -233,7 +236,7 @@ async function train(context: TrainContext): Promise<RunOutcome> {
   const interrupted = () => {
     const saved =
       step > 0 ? ` at step ${step} of ${settings.steps}; the checkpoint is saved` : " before the first step";
-    return new InterruptedError(`Stopped${saved}; go on with: genai train ${config.family} --resume ${folder.dir}`);
+    return new InterruptedError(`Stopped${saved}; go on with: ${resumeCommand(config.family, folder.dir)}`);
   };
   let outcome: JobOutcome;
   const runContext = { folder, lines: log.lines };

@@ -12,6 +12,7 @@ import {
   pretrainedLm,
 } from "@genai/transformer";
 import { UsageError } from "../exit-code.ts";
+import { resumeCommand } from "../families/index.ts";
 import { RunFolder } from "../run/run-folder.ts";
 import { hubModelFolder, hubModelName, isHubModel } from "./hub-model.ts";
 
@@ -81,13 +82,14 @@ export async function openTextModel(path: string, options: OpenTextModelOptions 
   const folder = modelFolderOf(path);
   const own = adapterFolderOf(path);
   if (existsSync(join(own, "adapter_config.json"))) {
-    const base = await baseOfAdapter(own, signal);
-    return withAdapter(await withAdapter(await openFolder(base, name, signal), own), adapter, signal);
+    // The base may be a run with an adapter of its own.
+    const base = await openTextModel(await baseOfAdapter(own, signal), signal ? { signal } : {});
+    return withAdapter(await withAdapter({ ...base, name }, own), adapter, signal);
   }
   if (!existsSync(join(folder, "config.json"))) {
     throw new UsageError(
       existsSync(folder)
-        ? `${path} holds no trained model yet; go on with: genai train ${run.family} --resume ${path}`
+        ? `${path} holds no trained model yet; go on with: ${resumeCommand(run.family, path)}`
         : `${path} is a run of ${run.family}, which writes no text; ${missing}`,
     );
   }
