@@ -137,12 +137,11 @@ export {
 } from "./scoring.ts";
 export {
   createT5,
-  createT5Cache,
   type T5,
   type T5Attention,
-  type T5Cache,
   type T5Config,
   type T5CrossAttention,
+  type T5CrossKeys,
   type T5FeedForward,
   type T5Options,
   type T5Params,
@@ -152,8 +151,19 @@ export {
   t5Logits,
   t5Loss,
   t5Presets,
-  t5Step,
 } from "./t5.ts";
+export {
+  createT5Cache,
+  type T5GenerateOptions,
+  type T5Memory,
+  type T5WriterParams,
+  t5BeamSearch,
+  t5Generate,
+  t5GenerateIds,
+  t5Lm,
+  t5Read,
+  t5Step,
+} from "./t5-decoding.ts";
 export {
   bertEmbeddings,
   type CausalEmbeddingOptions,

@@ -15,9 +15,8 @@ import {
   splitHeads,
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { type AttendOptions, type CausalContext, causalContext, lastTokens } from "./causal-context.ts";
+import { type AttendOptions, type CausalContext, causalContext } from "./causal-context.ts";
 import { checkIds } from "./causal-lm.ts";
-import { createKvCache, type KvCache } from "./kv-cache.ts";
 import {
   checkDropout,
   checkSizes,
@@ -99,11 +98,8 @@ export interface T5Options {
   readonly rng?: Rng;
 }
 
-/** What the decoder remembers: of its own tokens as any causal model, and of the text read. A tree of tensors. */
-export type T5Cache = KvCache & {
-  cross: { k: tf.Tensor4D; v: tf.Tensor4D }[]; // [B, H, S, D]
-  attentionMask: tf.Tensor2D; // [B, S]
-};
+/** Keys and values of the texts read, for every block of the decoder. */
+export type T5CrossKeys = { k: tf.Tensor4D; v: tf.Tensor4D }[]; // [B, H, S, D]
 
 /**
  * Creates a T5 with the initialisation of its authors' code: variances of 1 / fan in, embeddings of variance 1.
@@ -176,10 +172,9 @@ export function t5Encode(t5: T5, ids: tf.Tensor2D, options: T5Options = {}): tf.
 export function t5Logits(t5: T5, ids: tf.Tensor2D, decoderIds: tf.Tensor2D, options: T5Options = {}): tf.Tensor3D {
   checkIds("t5Logits", decoderIds, Number.POSITIVE_INFINITY);
   return tf.tidy(() => {
-    const cross = crossMemory(t5, t5Encode(t5, ids, options));
+    const cross = t5CrossKeys(t5, t5Encode(t5, ids, options));
     const context = causalContext("t5Logits", decoderIds);
-    const bias = options.attentionMask && paddingBias(options.attentionMask);
-    return head(t5, decode(t5, decoderIds, { context, cross, bias, rng: options.rng })) as tf.Tensor3D;
+    return t5Head(t5, t5Decode(t5, decoderIds, { ...options, context, cross })) as tf.Tensor3D;
   });
 }
 
@@ -210,55 +205,6 @@ export function t5DecoderIds(config: T5Config, targets: tf.Tensor2D): tf.Tensor2
   });
 }
 
-/**
- * A cache for writing at most `length` tokens about a text.
- *
- * @param encoded [B, S, C], from `t5Encode`
- * @param options.attentionMask [B, S], as for `t5Encode`
- */
-export function createT5Cache(
-  t5: T5,
-  encoded: tf.Tensor3D,
-  length: number,
-  options: { readonly attentionMask?: tf.Tensor2D } = {},
-): T5Cache {
-  const { nHead, headDim, nLayer, nDecoderLayer = nLayer } = t5.config;
-  const [batchSize, s] = encoded.shape;
-  checkMask("createT5Cache", options.attentionMask, [batchSize, s]);
-  return tf.tidy(() => ({
-    ...createKvCache({ batchSize, layers: nDecoderLayer, heads: nHead, length, headDim }),
-    cross: crossMemory(t5, encoded),
-    attentionMask: options.attentionMask?.clone() ?? (tf.ones([batchSize, s]) as tf.Tensor2D),
-  }));
-}
-
-/**
- * Reads what has been written behind what is in the cache; see `CausalLm.step`.
- *
- * @param decoderIds int32 [B, T]
- * @param counts int32 [B]: how many tokens of each row are no padding behind them; default T
- * @returns logits [B, V] of what follows the last of them, and the cache with them in it
- */
-export function t5Step(
-  t5: T5,
-  decoderIds: tf.Tensor2D,
-  cache: T5Cache,
-  counts?: tf.Tensor1D,
-): { logits: tf.Tensor2D; cache: T5Cache } {
-  checkIds("t5Step", decoderIds, Number.POSITIVE_INFINITY);
-  return tf.tidy(() => {
-    const context = causalContext("t5Step", decoderIds, { cache });
-    const { cross, attentionMask } = cache;
-    const hidden = decode(t5, decoderIds, { context, cross, bias: paddingBias(attentionMask) });
-    const kept = {
-      cross: cross.map(({ k, v }) => ({ k: k.clone(), v: v.clone() })),
-      attentionMask: attentionMask.clone(),
-    };
-    const logits = head(t5, lastTokens(hidden, counts)) as tf.Tensor2D;
-    return { logits, cache: { ...context.advanced(counts), ...kept } };
-  });
-}
-
 function encode({ config, params }: T5, ids: tf.Tensor2D, { attentionMask, rng }: T5Options): tf.Tensor {
   const rate = config.dropout ?? 0;
   const places = range(ids.shape[1]);
@@ -274,28 +220,30 @@ function encode({ config, params }: T5, ids: tf.Tensor2D, { attentionMask, rng }
   return dropout(rmsNorm(params.encoder.final_layer_norm, x, normOf(config)), rate, rng);
 }
 
-function decode(
+/** The decoder's hidden states [B, T, C], which the head reads; `cross` has B rows, or one that all look at. */
+export function t5Decode(
   { config, params }: T5,
   ids: tf.Tensor2D,
   at: {
     readonly context: CausalContext;
-    readonly cross: T5Cache["cross"];
-    readonly bias: tf.Tensor | undefined;
+    readonly cross: T5CrossKeys;
+    readonly attentionMask?: tf.Tensor2D;
     readonly rng?: Rng | undefined;
   },
 ): tf.Tensor {
-  const { context, cross, rng } = at;
+  const { context, cross, attentionMask, rng } = at;
   const rate = config.dropout ?? 0;
   const table = params.decoder.block[0]!.layer[0].SelfAttention.relative_attention_bias!;
   const bias = relativeBias(table, context.positions, context.length, { ...bucketsOf(config), bidirectional: false });
+  const hidden = attentionMask && paddingBias(attentionMask);
   let x = dropout(embedding(params.shared, ids), rate, rng); // [B, T, C]
   for (const [i, { layer }] of params.decoder.block.entries()) {
     const attend: Attend = (q, k, v, how) => context.attend(i, q, k, v, { ...how, bias });
     x = t5SelfAttention(layer[0], config, x, { attend, rng });
     const p = layer[1].EncDecAttention;
     const q = splitHeads(linear(p.q, rmsNorm(layer[1].layer_norm, x, normOf(config))), config.nHead);
-    const options = { scale: 1, ...(at.bias ? { bias: at.bias } : {}), dropout: rate, rng };
-    const read = linear(p.o, mergeHeads(attention(q, cross[i]!.k, cross[i]!.v, options)));
+    const options = { scale: 1, ...(hidden ? { bias: hidden } : {}), dropout: rate, rng };
+    const read = linear(p.o, mergeHeads(crossAttention(q, cross[i]!, options)));
     x = feedForward(layer[2], config, x.add(dropout(read, rate, rng)), rng);
   }
   return dropout(rmsNorm(params.decoder.final_layer_norm, x, normOf(config)), rate, rng);
@@ -351,15 +299,25 @@ export function relativeBias(table: Weight, queries: tf.Tensor, keys: number, op
   return embedding(table, buckets).transpose([0, 3, 1, 2]);
 }
 
-/** Keys and values of the text read, for every block of the decoder. */
-function crossMemory({ config, params }: T5, encoded: tf.Tensor): T5Cache["cross"] {
+/** Attention of q [B, H, T, D] to the texts read, B of them or one that all rows look at. */
+function crossAttention(q: tf.Tensor4D, { k, v }: T5CrossKeys[number], options: AttendOptions): tf.Tensor {
+  const [b, h, t, d] = q.shape;
+  if (k.shape[0] === b) return attention(q, k, v, options);
+  // The rows as more queries to the one text, so that its keys are not repeated.
+  const folded = q.transpose([1, 0, 2, 3]).reshape([1, h, b * t, d]);
+  return attention(folded, k, v, options).reshape([h, b, t, d]).transpose([1, 0, 2, 3]);
+}
+
+/** Keys and values of what was read. @param encoded [B, S, C], from `t5Encode` */
+export function t5CrossKeys({ config, params }: T5, encoded: tf.Tensor): T5CrossKeys {
   return params.decoder.block.map(({ layer }) => ({
     k: splitHeads(linear(layer[1].EncDecAttention.k, encoded), config.nHead),
     v: splitHeads(linear(layer[1].EncDecAttention.v, encoded), config.nHead),
   }));
 }
 
-function head({ config, params }: T5, x: tf.Tensor): tf.Tensor {
+/** Logits [..., V] of hidden states [..., C]. */
+export function t5Head({ config, params }: T5, x: tf.Tensor): tf.Tensor {
   return params.lm_head ? linear(params.lm_head, x) : linear(params.shared, x.mul(config.nEmbd ** -0.5));
 }
 
@@ -372,7 +330,7 @@ const range = (n: number): tf.Tensor =>
     "int32",
   );
 
-function checkMask(caller: string, mask: tf.Tensor | undefined, want: readonly number[]): void {
+export function checkMask(caller: string, mask: tf.Tensor | undefined, want: readonly number[]): void {
   if (!mask || (mask.shape[0] === want[0] && mask.shape[1] === want[1])) return;
   throw new Error(`${caller}: attentionMask has shape [${mask.shape}]; expected [${want}], that of the text read`);
 }
