@@ -3,7 +3,7 @@ import type * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "../causal-lm.ts";
 import { type BatchRequest, type BatchToken, checkBatchRequest } from "./batch-request.ts";
 import { BatchTask } from "./batch-task.ts";
-import { cacheLength, createDecoder, type Decoder } from "./decoder.ts";
+import { createDecoder, type Decoder } from "./decoder.ts";
 import {
   type DrawnRow,
   type DrawnRows,
@@ -22,7 +22,7 @@ import { RowStore } from "./row-store.ts";
 export interface BatchSchedulerOptions<P extends Tree = Tree> {
   /** Most requests that run at once; default 8. */
   readonly maxRows?: number;
-  /** Most tokens of a request, prompt and new ones; default the model's blockSize. Memory is set aside for as many. */
+  /** Most tokens of a request, prompt and new ones; default the model's blockSize. */
   readonly maxTokens?: number;
   /** Most requests that wait; default 64. */
   readonly maxQueue?: number;
@@ -77,7 +77,10 @@ class Scheduler<P extends Tree> implements BatchScheduler {
   readonly #draw: Compiled<[logits: tf.Tensor2D, inputs: RowDrawInputs, shape: RowDrawShape], DrawnRows>;
   readonly #store: RowStore<P>;
   readonly #queue: BatchTask[] = [];
-  #tasks: BatchTask[] = [];
+  /** Those with a row whose prompt is not read yet. */
+  #reading: BatchTask[] = [];
+  /** Those whose tokens are being written. */
+  #writing: BatchTask[] = [];
   #loop: Promise<void> | undefined;
   #isDisposed = false;
 
@@ -108,11 +111,11 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     this.#ownsDecoder = decoder === undefined;
     this.#decoder = decoder ?? createDecoder(engine, lm);
     this.#draw = engine.compile(drawRows);
-    this.#store = new RowStore(this.#decoder, params, cacheLength(maxTokens, lm.blockSize));
+    this.#store = new RowStore(this.#decoder, params, maxRows);
   }
 
   get running(): number {
-    return this.#tasks.length;
+    return this.#reading.length + this.#writing.length;
   }
 
   get waiting(): number {
@@ -123,9 +126,9 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     if (this.#isDisposed) throw new Error("submit: the scheduler is disposed of; expected one in use");
     throwIfAborted("submit", request.signal);
     const checked = checkBatchRequest(request, { vocabSize: this.#vocabSize, length: this.maxTokens });
-    if (this.#tasks.length + this.#queue.length >= this.#maxRows + this.#maxQueue) {
+    if (this.running + this.waiting >= this.#maxRows + this.#maxQueue) {
       throw new QueueFullError(
-        `submit: ${this.#tasks.length} requests run and ${this.#queue.length} wait; expected at most ${this.#maxQueue} to wait`,
+        `submit: ${this.running} requests run and ${this.#queue.length} wait; expected at most ${this.#maxQueue} to wait`,
       );
     }
     const task = new BatchTask(request, checked, this.#vocabSize, (ended) => {
@@ -141,9 +144,10 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     const error = new Error("submit: the scheduler was disposed of before the text was complete");
-    for (const task of [...this.#queue, ...this.#tasks]) task.fail(error);
+    for (const task of [...this.#queue, ...this.#reading, ...this.#writing]) task.fail(error);
     await this.#loop;
     this.#draw.dispose();
+    this.#store.dispose();
     if (this.#ownsDecoder) this.#decoder.dispose();
   }
 
@@ -151,11 +155,9 @@ class Scheduler<P extends Tree> implements BatchScheduler {
   async #serve(): Promise<void> {
     // Requests that come at the same moment start together.
     await Promise.resolve();
-    while (this.#queue.length > 0 || this.#tasks.length > 0) {
-      await this.#admit();
-      this.#dropEnded();
-      if (this.#tasks.length > 0) await this.#step();
-      this.#dropEnded();
+    while (this.running + this.waiting > 0) {
+      await this.#readPrompts();
+      if (this.#writing.length > 0) await this.#step();
       // Engines that compute on this thread must not keep the program from its other work.
       await otherWork();
     }
@@ -163,18 +165,27 @@ class Scheduler<P extends Tree> implements BatchScheduler {
   }
 
   /** Reads the prompts of waiting requests and draws their first tokens, as far as there is room and time. */
-  async #admit(): Promise<void> {
-    let budget = this.#tasks.length > 0 ? promptTokensBetweenSteps : Number.POSITIVE_INFINITY;
-    while (budget > 0 && this.#queue.length > 0 && this.#tasks.length < this.#maxRows) {
-      const task = this.#queue.shift()!;
-      this.#tasks.push(task);
-      budget -= task.prompt.length;
+  async #readPrompts(): Promise<void> {
+    let budget = this.#writing.length > 0 ? promptTokensBetweenSteps : Number.POSITIVE_INFINITY;
+    this.#dropEnded();
+    while (budget > 0) {
+      if (this.#reading.length === 0) {
+        const task = this.running < this.#maxRows ? this.#queue.shift() : undefined;
+        if (!task) return;
+        this.#reading.push(task);
+      }
+      const task = this.#reading[0]!;
       let logits: tf.Tensor2D | undefined;
       try {
-        const read = await this.#store.read(task.prompt);
-        task.row = read.row;
-        logits = read.logits;
-        await this.#drawFor([task], logits);
+        task.row ??= this.#store.create(task.prompt, task.prompt.length + task.maxNewTokens - 1);
+        const { length } = task.row;
+        logits = await this.#store.read(task.row);
+        budget -= task.row.length - length;
+        if (logits) {
+          this.#reading.shift();
+          this.#writing.push(task);
+          await this.#drawFor([task], logits);
+        }
       } catch (error) {
         task.fail(error);
       } finally {
@@ -184,39 +195,38 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     }
   }
 
-  /** Reads the last token of every running request, and draws the next. */
+  /** Reads the last token of every request that is being written, and draws the next. */
   async #step(): Promise<void> {
-    const tasks = this.#tasks;
+    const tasks = this.#writing;
     let logits: tf.Tensor2D | undefined;
     try {
       logits = await this.#store.step(
         tasks.map(({ row }) => row!),
         tasks.map(({ lastId }) => lastId),
       );
-      await this.#drawFor(tasks, logits);
+      const places: (BatchTask | undefined)[] = new Array(logits.shape[0]).fill(undefined);
+      for (const task of tasks) places[task.row!.place!] = task;
+      await this.#drawFor(places, logits);
     } catch (error) {
       for (const task of tasks) task.fail(error);
     } finally {
       treeDispose(logits);
     }
+    this.#dropEnded();
   }
 
-  /** Draws a token for each task, row i of the logits for the i-th. */
-  async #drawFor(tasks: readonly BatchTask[], logits: tf.Tensor2D): Promise<void> {
-    const rows = tasks.map((task): DrawnRow => {
+  /** Draws a token for each task, from the row of the logits that has its place. */
+  async #drawFor(tasks: readonly (BatchTask | undefined)[], logits: tf.Tensor2D): Promise<void> {
+    const rows = tasks.map((task): DrawnRow | undefined => {
       try {
-        if (!task.ended) return task.drawn();
+        return task?.ended ? undefined : task?.drawn();
       } catch (error) {
-        task.fail(error);
+        task?.fail(error);
+        return undefined;
       }
-      return nobody;
     });
-    if (rows.every((row) => row === nobody)) return;
-    const { inputs, shape } = rowDrawInputs(rows, {
-      size: logits.shape[0],
-      length: this.maxTokens,
-      vocabSize: this.#vocabSize,
-    });
+    if (rows.every((row) => row === undefined)) return;
+    const { inputs, shape } = rowDrawInputs(rows, { length: this.maxTokens, vocabSize: this.#vocabSize });
     let drawn: DrawnRows | undefined;
     try {
       drawn = await this.#draw(logits, inputs, shape);
@@ -225,32 +235,30 @@ class Scheduler<P extends Tree> implements BatchScheduler {
       );
       const count = drawn.likeliest?.shape[1] ?? 0;
       for (const [i, task] of tasks.entries()) {
-        if (task.ended) continue;
-        if (ids![i]! < 0) {
+        if (!task || task.ended) continue;
+        const id = ids![i]!;
+        if (id < 0) {
           task.fail(await noToken(logits, i, task.index));
           continue;
         }
-        const list =
-          likeliest &&
-          Array.from({ length: count }, (_, n) => ({
-            id: likeliest[i * count + n]!,
-            logProb: likeliestLogProbs![i * count + n]!,
-          }));
-        task.take(ids![i]!, logProbs?.[i], list);
+        const entry = (n: number) => ({ id: likeliest![n]!, logProb: likeliestLogProbs![n]! });
+        const list = likeliest && Array.from({ length: count }, (_, n) => entry(i * count + n));
+        task.take(id, logProbs?.[i], list);
       }
     } finally {
       treeDispose([inputs, drawn]);
     }
   }
 
+  /** Frees the rows of requests that have ended. */
   #dropEnded(): void {
-    for (const task of this.#tasks) {
-      if (task.ended && task.row) {
-        this.#store.free(task.row);
-        task.row = undefined;
-      }
+    for (const task of [...this.#reading, ...this.#writing]) {
+      if (!task.ended || !task.row) continue;
+      this.#store.free(task.row);
+      task.row = undefined;
     }
-    this.#tasks = this.#tasks.filter((task) => !task.ended);
+    this.#reading = this.#reading.filter((task) => !task.ended);
+    this.#writing = this.#writing.filter((task) => !task.ended);
   }
 }
 
@@ -259,9 +267,6 @@ function otherWork(): Promise<void> {
   const { setImmediate } = globalThis as { setImmediate?: (then: () => void) => unknown };
   return new Promise((resolve) => void (setImmediate ? setImmediate(resolve) : setTimeout(resolve, 0)));
 }
-
-/** In the place of a row that has ended. */
-const nobody: DrawnRow = { sampling: {}, rng: undefined, prompt: [], generated: [], bias: undefined, likeliest: -1 };
 
 /** Why no token could be drawn for a row. */
 async function noToken(logits: tf.Tensor2D, row: number, index: number): Promise<Error> {

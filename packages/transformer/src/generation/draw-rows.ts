@@ -114,89 +114,93 @@ export interface DrawnRow {
 const UNIFORM = { kind: "uniform", size: 1, low: 0, high: 1 } as const;
 
 /**
- * The inputs of a draw for rows, the last of which is repeated up to `size`. Options that no row has are left out; rows
- * that lack an option which another has get a value that leaves their logits as they are.
+ * The inputs of a draw. Options that no row has are left out; rows that lack an option which another has get a value that
+ * leaves their logits as they are.
  *
+ * @param rows undefined where nobody looks at what is drawn
  * @param length columns of the histories
  */
 export function rowDrawInputs(
-  rows: readonly DrawnRow[],
-  { size, length, vocabSize }: { readonly size: number; readonly length: number; readonly vocabSize: number },
+  rows: readonly (DrawnRow | undefined)[],
+  { length, vocabSize }: { readonly length: number; readonly vocabSize: number },
 ): { inputs: RowDrawInputs; shape: RowDrawShape } {
-  const samples = rows.map(({ rng, sampling }) => rng !== undefined && sampling.temperature !== 0);
-  const anySamples = samples.includes(true);
-  const bias = rowBiases(rows, size, vocabSize);
-  const column = (value: (row: DrawnRow, samples: boolean) => number): tf.Tensor2D => {
-    const values = new Float32Array(size);
-    for (let i = 0; i < size; i++)
-      values[i] = i < rows.length ? value(rows[i]!, samples[i]!) : values[rows.length - 1]!;
-    return tf.tensor2d(values, [size, 1]);
-  };
-  const filter = (name: keyof SamplingOptions, none: number, of = (n: number) => n) =>
-    rows.some(({ sampling }, i) => samples[i] && sampling[name] !== undefined)
-      ? column(({ sampling }, mine) => (mine && sampling[name] !== undefined ? of(sampling[name]) : none))
+  const size = rows.length;
+  const given = rows.filter((row) => row !== undefined);
+  const bias = rowBiases(rows, vocabSize);
+  const column = (none: number, of: (row: DrawnRow) => number): tf.Tensor2D =>
+    tf.tensor2d(
+      rows.map((row) => (row ? of(row) : none)),
+      [size, 1],
+    );
+  /** A filter of rows that are drawn, where there is one. */
+  const filter = (name: keyof SamplingOptions, none: number, of = (n: number) => n): tf.Tensor2D | undefined =>
+    given.some((row) => isDrawn(row) && row.sampling[name] !== undefined)
+      ? column(none, (row) => {
+          const value = row.sampling[name];
+          return isDrawn(row) && value !== undefined ? of(value) : none;
+        })
       : undefined;
-  const histories = rows.map(({ sampling }) => historiesOf(sampling));
-  const penalises = (name: "repetitionPenalty" | "frequencyPenalty" | "presencePenalty", none: number) =>
-    column(({ sampling }) => sampling[name] ?? none);
-  const lastOf = (wanted: (i: number) => boolean, ids: (row: DrawnRow) => readonly number[]): tf.Tensor2D => {
+  const history = (wanted: (row: DrawnRow) => boolean, ids: (row: DrawnRow) => readonly number[]): tf.Tensor2D => {
     const values = new Int32Array(size * length).fill(-1);
     for (const [i, row] of rows.entries()) {
-      if (!wanted(i)) continue;
+      if (!row || !wanted(row)) continue;
       const last = ids(row).slice(-length);
       values.set(last, (i + 1) * length - last.length);
     }
     return tf.tensor2d(values, [size, length], "int32");
   };
-  const repeats = rows.some(({ sampling }) => (sampling.repetitionPenalty ?? 1) !== 1);
-  const penalty = histories.some(({ generated }) => generated);
-  const topK = filter("topK", 0, (k) => (k >= vocabSize ? 0 : k));
-  const largestK = Math.max(1, ...rows.map(({ sampling }) => Math.min(sampling.topK ?? 1, vocabSize)));
-  const topPAmongTopK = rows.every(
-    ({ sampling }, i) => !samples[i] || sampling.topP === undefined || (sampling.topK ?? vocabSize) < vocabSize,
-  );
-  const optional = {
-    uniform: anySamples ? column((row, mine) => (mine ? row.rng!.draw(UNIFORM)[0]! : 0)) : undefined,
-    greedy: anySamples && samples.includes(false) ? column((_, mine) => (mine ? 0 : 1)) : undefined,
+  const isRepetitive = ({ sampling }: DrawnRow) => (sampling.repetitionPenalty ?? 1) !== 1;
+  const isPenalised = ({ sampling }: DrawnRow) => historiesOf(sampling).generated;
+  const optional: { [K in keyof RowDrawInputs]: RowDrawInputs[K] | undefined } = {
+    uniform: given.some(isDrawn) ? column(0, (row) => (isDrawn(row) ? row.rng!.draw(UNIFORM)[0]! : 0)) : undefined,
+    greedy: given.some(isDrawn) && !given.every(isDrawn) ? column(0, (row) => (isDrawn(row) ? 0 : 1)) : undefined,
     temperature: filter("temperature", 1),
-    topK,
+    topK: filter("topK", 0, (k) => (k >= vocabSize ? 0 : k)),
     // 1 has no effect, and rounding must not give it one.
     topP: filter("topP", 2, (p) => (p === 1 ? 2 : p)),
     logMinP: filter("minP", Number.NEGATIVE_INFINITY, Math.log),
     typicalP: filter("typicalP", 2, (p) => (p === 1 ? 2 : p)),
-    repetition: repeats ? penalises("repetitionPenalty", 1) : undefined,
-    frequency: penalty ? penalises("frequencyPenalty", 0) : undefined,
-    presence: penalty ? penalises("presencePenalty", 0) : undefined,
-    previous: repeats
-      ? lastOf(
-          (i) => histories[i]!.previous,
-          ({ prompt, generated }) => [...prompt, ...generated],
-        )
-      : undefined,
-    generated: penalty
-      ? lastOf(
-          (i) => histories[i]!.generated,
-          ({ generated }) => generated,
-        )
-      : undefined,
+    ...(given.some(isRepetitive) && {
+      repetition: column(1, ({ sampling }) => sampling.repetitionPenalty ?? 1),
+      previous: history(isRepetitive, ({ prompt, generated }) => [...prompt, ...generated]),
+    }),
+    ...(given.some(isPenalised) && {
+      frequency: column(0, ({ sampling }) => sampling.frequencyPenalty ?? 0),
+      presence: column(0, ({ sampling }) => sampling.presencePenalty ?? 0),
+      generated: history(isPenalised, ({ generated }) => generated),
+    }),
     bias: bias && tf.tensor2d(bias, [size, vocabSize]),
   };
   const inputs = Object.fromEntries(
     Object.entries(optional).filter(([, tensor]) => tensor !== undefined),
   ) as RowDrawInputs;
-  // Few different constants, so that few graphs are compiled.
-  const topKMost = topK ? Math.min(2 ** Math.ceil(Math.log2(Math.max(16, largestK))), vocabSize) : 0;
-  const wanted = Math.max(...rows.map(({ likeliest }) => likeliest));
-  const likeliest = wanted <= 0 ? wanted : Math.min(Math.max(8, 2 ** Math.ceil(Math.log2(wanted))), vocabSize);
-  return { inputs, shape: { topKMost, topPAmongTopK: topK !== undefined && topPAmongTopK, likeliest } };
+  return { inputs, shape: drawShape(given, inputs.topK !== undefined, vocabSize) };
 }
 
-function rowBiases(rows: readonly DrawnRow[], size: number, vocabSize: number): Float32Array | undefined {
+const isDrawn = ({ rng, sampling }: DrawnRow): boolean => rng !== undefined && sampling.temperature !== 0;
+
+/** Few different constants, so that few graphs are compiled. */
+function drawShape(rows: readonly DrawnRow[], withTopK: boolean, vocabSize: number): RowDrawShape {
+  const largest = Math.max(16, ...rows.map(({ sampling }) => Math.min(sampling.topK ?? 1, vocabSize)));
+  const topPAmongTopK = rows.every(
+    (row) => !isDrawn(row) || row.sampling.topP === undefined || (row.sampling.topK ?? vocabSize) < vocabSize,
+  );
+  const wanted = Math.max(-1, ...rows.map(({ likeliest }) => likeliest));
+  return {
+    topKMost: withTopK ? Math.min(powerOfTwo(largest), vocabSize) : 0,
+    topPAmongTopK: withTopK && topPAmongTopK,
+    likeliest: wanted <= 0 ? wanted : Math.min(Math.max(8, powerOfTwo(wanted)), vocabSize),
+  };
+}
+
+const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));
+
+function rowBiases(rows: readonly (DrawnRow | undefined)[], vocabSize: number): Float32Array | undefined {
   let all: Float32Array | undefined;
-  for (const [i, { bias }] of rows.entries()) {
-    if (bias === undefined) continue;
-    all ??= new Float32Array(size * vocabSize);
-    all.set(bias, i * vocabSize);
+  for (const [i, row] of rows.entries()) {
+    if (row?.bias === undefined) continue;
+    all ??= new Float32Array(rows.length * vocabSize);
+    all.set(row.bias, i * vocabSize);
   }
   return all;
 }

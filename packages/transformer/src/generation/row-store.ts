@@ -1,57 +1,157 @@
-import { type Tree, treeDispose } from "@genai/core";
+import { type Compiled, type Tree, treeDispose, treeMap } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { consuming, type Decoder, type NewTokens, newTokens, promptWidth, type Reading } from "./decoder.ts";
+import { concatKvCaches, gatherKvCacheRows, type KvCache } from "../kv-cache.ts";
+import { consuming, type Decoder, newTokens } from "./decoder.ts";
 
-/** A row of a running batch: one request's keys and values on the engine. */
+/** One request's keys and values on the engine: by themselves while the prompt is read, then in a row of the batch. */
 export interface StoredRow {
-  reading: Reading | undefined;
   readonly prompt: readonly number[];
+  /** Slots that it needs. */
+  readonly slots: number;
+  /** Tokens that were read. */
+  length: number;
+  /** Before it joins the batch. */
+  own: KvCache | undefined;
+  /** Its place in the batch. */
+  place: number | undefined;
 }
 
-/** The rows of a running batch, which join and leave it at any time. */
+interface Batch {
+  readonly cache: KvCache;
+  /** Who has each row; rows without anybody go along. */
+  readonly rows: (StoredRow | undefined)[];
+  readonly slots: number;
+}
+
+/** Most tokens of a prompt that are read at once. */
+const chunkTokens = 128;
+
+/** The rows of a running batch, which join and leave it at any time. Sizes are powers of two, so that few graphs serve. */
 export class RowStore<P extends Tree> {
   readonly #decoder: Decoder<P>;
   readonly #params: P;
-  readonly #length: number;
+  readonly #maxRows: number;
+  readonly #compose: Compiled<[caches: KvCache[], from: tf.Tensor1D, slots: number], KvCache>;
+  #batch: Batch | undefined;
 
-  /** @param length most tokens of a row */
-  constructor(decoder: Decoder<P>, params: P, length: number) {
+  constructor(decoder: Decoder<P>, params: P, maxRows: number) {
     this.#decoder = decoder;
     this.#params = params;
-    this.#length = length;
+    this.#maxRows = maxRows;
+    this.#compose = decoder.engine.compile(composeCaches, { donated: [0] });
   }
 
-  /** Reads a prompt into a row of its own; the logits [1, V] of what follows belong to the caller. */
-  async read(prompt: readonly number[]): Promise<{ row: StoredRow; logits: tf.Tensor2D }> {
-    const { logits, cache } = await consuming(newTokens([prompt], promptWidth(prompt.length, this.#length)), (tokens) =>
-      this.#decoder.step(this.#params, tokens, this.#decoder.lm.createCache(1, this.#length)),
-    );
-    const row = { prompt, reading: { logits: tf.zeros([1, 1]) as tf.Tensor2D, cache } };
-    return { row, logits };
+  /** A row for a prompt and the tokens behind it, of `tokens` in all. */
+  create(prompt: readonly number[], tokens: number): StoredRow {
+    const { blockSize } = this.#decoder.lm;
+    const slots = Math.min(Math.max(64, powerOfTwo(tokens)), blockSize);
+    return { prompt, slots, length: 0, own: undefined, place: undefined };
   }
 
-  /** Reads one more token in each row: the logits [B or more, V] of what follows. */
+  /** Reads the next part of the prompt; gives the logits [1, V] of what follows, which belong to the caller, at its end. */
+  async read(row: StoredRow): Promise<tf.Tensor2D | undefined> {
+    const { prompt, slots, length } = row;
+    const width = Math.min(Math.max(8, powerOfTwo(prompt.length - length)), chunkTokens, slots - length);
+    const part = prompt.slice(length, length + width);
+    const cache = row.own ?? this.#decoder.lm.createCache(1, slots);
+    row.own = undefined;
+    const read = await consuming(newTokens([part], width), (tokens) => this.#decoder.step(this.#params, tokens, cache));
+    row.own = read.cache;
+    row.length += part.length;
+    if (row.length === prompt.length) return read.logits;
+    read.logits.dispose();
+    return undefined;
+  }
+
+  /**
+   * Reads one more token in each row whose prompt is read: the logits of what follows, in the places of the rows. When it
+   * fails, all of them are gone.
+   */
   async step(rows: readonly StoredRow[], ids: readonly number[]): Promise<tf.Tensor2D> {
-    const all: tf.Tensor2D[] = [];
     try {
-      for (const [i, row] of rows.entries()) {
-        const { logits, cache } = row.reading!;
-        row.reading = undefined;
-        const reading = await consuming([newTokens([[ids[i]!]], 1), logits], ([tokens]) =>
-          this.#decoder.step(this.#params, tokens as NewTokens, cache),
-        );
-        row.reading = reading;
-        all.push(reading.logits);
-      }
-      return tf.tidy(() => tf.concat(all, 0));
+      const { cache, slots, rows: places } = await this.#gather(rows);
+      const last = new Int32Array(places.length);
+      for (const [i, row] of rows.entries()) last[row.place!] = ids[i]!;
+      // Rows without anybody write into their first slot again and again.
+      const lengths = tf.tensor1d(
+        places.map((row) => row?.length ?? 0),
+        "int32",
+      );
+      cache.lengths.dispose();
+      this.#batch = undefined;
+      const tokens = newTokens(
+        Array.from(last, (id) => [id]),
+        1,
+      );
+      const read = await consuming(tokens, () =>
+        this.#decoder.step(this.#params, tokens, { layers: cache.layers, lengths }),
+      );
+      this.#batch = { cache: read.cache, rows: places, slots };
+      for (const row of rows) row.length += 1;
+      return read.logits;
     } catch (error) {
       for (const row of rows) this.free(row);
+      this.#clear();
       throw error;
     }
   }
 
+  /** The row takes part no longer. */
   free(row: StoredRow): void {
-    treeDispose(row.reading);
-    row.reading = undefined;
+    treeDispose(row.own);
+    row.own = undefined;
+    if (row.place === undefined) return;
+    if (this.#batch) this.#batch.rows[row.place] = undefined;
+    row.place = undefined;
+    if (this.#batch?.rows.every((one) => one === undefined)) this.#clear();
+  }
+
+  dispose(): void {
+    this.#clear();
+    this.#compose.dispose();
+  }
+
+  #clear(): void {
+    treeDispose(this.#batch?.cache);
+    this.#batch = undefined;
+  }
+
+  /** The batch with these rows in it, in one of the few sizes. */
+  async #gather(rows: readonly StoredRow[]): Promise<Batch> {
+    const before = this.#batch;
+    const joining = rows.filter(({ own }) => own);
+    const size = Math.min(powerOfTwo(rows.length), this.#maxRows);
+    if (before && joining.length === 0 && before.rows.length === size) return before;
+    const slots = Math.max(before?.slots ?? 0, ...joining.map((row) => row.slots));
+    const caches = [...(before ? [before.cache] : []), ...joining.map(({ own }) => own!)];
+    const from = new Int32Array(size);
+    for (const [i, row] of rows.entries()) {
+      from[i] = row.own ? (before?.rows.length ?? 0) + joining.indexOf(row) : row.place!;
+    }
+    this.#batch = undefined;
+    for (const row of joining) row.own = undefined;
+    const alone = caches.length === 1 && size === 1 && before === undefined;
+    const cache = alone
+      ? caches[0]!
+      : await consuming(tf.tensor1d(from, "int32"), (places) => this.#compose(caches, places, slots));
+    for (const [i, row] of rows.entries()) row.place = i;
+    this.#batch = { cache, rows: Array.from(from, (_, i) => rows[i]), slots };
+    return this.#batch;
   }
 }
+
+/** Row i of the result is row `from[i]` of all caches one below the other, with empty slots up to `slots`. */
+function composeCaches(caches: KvCache[], from: tf.Tensor1D, slots: number): KvCache {
+  return tf.tidy(() => {
+    const [first, ...others] = caches.map((cache) => treeMap(cache, (x) => withSlots(x, slots)));
+    return gatherKvCacheRows(concatKvCaches(first!, ...others), from) as unknown as tf.TensorContainerObject;
+  }) as unknown as KvCache;
+}
+
+function withSlots(x: tf.Tensor, slots: number): tf.Tensor {
+  if (x.rank !== 4 || x.shape[2] === slots) return x;
+  const [rows, heads, length, headDim] = x.shape as [number, number, number, number];
+  return tf.concat([x, tf.zeros([rows, heads, slots - length, headDim])], 2);
+}
+
+const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, n)));
