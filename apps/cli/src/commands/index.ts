@@ -9,6 +9,7 @@ import { addImpute } from "./impute.ts";
 import { addQuickstart } from "./quickstart.ts";
 import { addReproduce } from "./reproduce.ts";
 import { addSample } from "./sample.ts";
+import { addServe } from "./serve.ts";
 import { addTokenizer } from "./tokenizer.ts";
 import { addTrain } from "./train.ts";
 
@@ -19,6 +20,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addFinetune,
   addSample,
   addGenerate,
+  addServe,
   addAnomaly,
   addImpute,
   addReproduce,
