@@ -7,6 +7,7 @@ import { createByteTokenizer } from "@genai/tokenizer";
 import { createGpt2, createLora, saveLora, savePretrained } from "@genai/transformer";
 import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { publishedBaseName } from "../src/text/hub-model.ts";
 import { adapterFolderOf, modelFolderOf, openTextModel } from "../src/text/text-model.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "genai-text-model-"));
@@ -101,7 +102,13 @@ test("a model of the hub opens by its name, and so does the one that an adapter 
     expect(model).toMatchObject({ name: "tiny", architecture: "gpt2", stopIds: [3, 256] });
     const lora = createLora(model.params, { rank: 1, alpha: 2, targets: ["c_attn"], fanInFanOut: true }, new Rng(1));
     const run = runFolder("adapted-hub", "finetune");
-    await saveLora(adapterFolderOf(run), lora, { prefix: "transformer.", baseModel: "org/tiny" });
+    const baseModel = publishedBaseName("hf:org/tiny");
+    expect([baseModel, publishedBaseName("hf:org/tiny@v1"), publishedBaseName("a/folder")]).toEqual([
+      "org/tiny",
+      "hf:org/tiny@v1",
+      "a/folder",
+    ]);
+    await saveLora(adapterFolderOf(run), lora, { prefix: "transformer.", baseModel });
     const adapted = await openTextModel(run);
     expect(adapted.name).toBe("adapted-hub");
     model.dispose();

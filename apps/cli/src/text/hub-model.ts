@@ -9,6 +9,9 @@ export const isHubModel = (path: string): boolean => path.startsWith("hf:");
 /** The last part of the name: hf:org/model@main is "model". */
 export const hubModelName = (path: string): string => path.replace(/^hf:/, "").replace(/@.*$/s, "").split("/").at(-1)!;
 
+/** How an adapter's file names its base model, so that Python finds it: the hub's names without what is ours in them. */
+export const publishedBaseName = (path: string): string => /^hf:([^/@]+\/[^/@]+)$/.exec(path)?.[1] ?? path;
+
 /** The folder in the cache that holds the model, downloaded if it is not there; says how far it is on stderr. */
 export async function hubModelFolder(path: string, signal?: AbortSignal): Promise<string> {
   const progress = showDownload(path.replace(/^hf:/, ""));

@@ -13,6 +13,7 @@ import {
   trainsLora,
 } from "@genai/transformer";
 import { UsageError } from "../../exit-code.ts";
+import { publishedBaseName } from "../../text/hub-model.ts";
 import { writeModel, writeTokenizer } from "../../text/model-files.ts";
 import { adapterFolderOf, modelFolderOf, type TextModel } from "../../text/text-model.ts";
 import { endIdOf } from "../../text/text-vocabulary.ts";
@@ -85,7 +86,11 @@ function lowRank(base: TextModel, from: string, options: AdaptationOptions, rng:
     trained: countParams(lora.params),
     summary: `LoRA of rank ${rank} on ${targets.join(", ")}`,
     save: (params, dir) =>
-      saveLora(adapterFolderOf(dir), { config, params: treeOf(params).lora }, { prefix, baseModel: from }),
+      saveLora(
+        adapterFolderOf(dir),
+        { config, params: treeOf(params).lora },
+        { prefix, baseModel: publishedBaseName(from) },
+      ),
     async load(params, dir) {
       const saved = await loadLora(adapterFolderOf(dir), { prefix });
       return { params: { base: treeOf(params).base, lora: saved.params }, dispose: () => treeDispose(saved.params) };
