@@ -131,6 +131,14 @@ describe("loadTokenizer", () => {
     await expect(loadTokenizer("https://host/", { fetch: slow, signal: controller.signal })).rejects.toThrow("abort");
   });
 
+  it("finds the chat template in a file of its own", async () => {
+    const files = { "tokenizer.json": jsonText, "chat_template.jinja": "{{ messages[0].content }}!" };
+    const tokenizer = await loadTokenizer(files);
+    expect(await tokenizer.applyChatTemplate([{ role: "user", content: "hi" }])).toBe("hi!");
+    const both = await loadTokenizer({ ...files, "tokenizer_config.json": JSON.stringify({ chat_template: "own" }) });
+    expect(both.config.chat_template).toBe("own");
+  });
+
   it("says where to turn for models of the hub", async () => {
     await expect(loadTokenizer("hf:org/model")).rejects.toThrow(
       "hf:org/model names a model on the hub; give the folder that downloadPretrained of @genai/transformer returns",

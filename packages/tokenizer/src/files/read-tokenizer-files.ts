@@ -40,7 +40,7 @@ export async function readTokenizerFiles(
   const files = await openFileSource(source, options);
   const listed = await files.list();
   const names = files.only === undefined ? listed : [files.only];
-  const config = await readBeside(files, listed, "tokenizer_config.json");
+  const config = await withTemplate(files, listed, await readBeside(files, listed, "tokenizer_config.json"));
   const specials = await readBeside(files, listed, "special_tokens_map.json");
   for (const reader of readers) {
     const candidates = names?.filter((name) => reader.matches(name)) ?? reader.names;
@@ -198,6 +198,21 @@ async function readBeside(files: FileSource, listed: readonly string[] | undefin
   if (listed !== undefined && !listed.includes(name)) return {};
   const content = await files.read(name);
   return content === undefined ? {} : asObject(readJson(content, files.label(name)), files.label(name));
+}
+
+/** The configuration with the chat template that newer files keep beside it. */
+async function withTemplate(
+  files: FileSource,
+  listed: readonly string[] | undefined,
+  config: JsonObject,
+): Promise<JsonObject> {
+  const name = "chat_template.jinja";
+  // Where files cannot be listed, asking for one that is not there costs a request: only where a template may be.
+  const likely = listed?.includes(name) ?? Object.keys(config).length > 0;
+  if (config.chat_template !== undefined || !likely) return config;
+  const content = await files.read(name);
+  if (content === undefined) return config;
+  return { ...config, chat_template: typeof content === "string" ? content : new TextDecoder().decode(content) };
 }
 
 /** Adds the tokens that the configuration knows and the description does not, as Hugging Face's library does. */
