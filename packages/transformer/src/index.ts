@@ -172,6 +172,13 @@ export {
   type PoolingOptions,
   poolTokens,
 } from "./text-embeddings.ts";
+export {
+  type CorruptedIds,
+  type CorruptSpansOptions,
+  corruptSpans,
+  type MaskTokensOptions,
+  maskTokens,
+} from "./tuning/corruption.ts";
 export { type DistillationOptions, type DistillationResult, distillationLoss } from "./tuning/distillation.ts";
 export { documentPerplexity } from "./tuning/document-perplexity.ts";
 export { type LanguageModelLossOptions, languageModelLoss, type TokenBatch } from "./tuning/language-model-loss.ts";
@@ -188,3 +195,4 @@ export {
   sequenceLogProbs,
   withReference,
 } from "./tuning/preference.ts";
+export { createSequenceHead, type SequenceHead, sequenceLogits } from "./tuning/sequence-head.ts";
