@@ -9,13 +9,15 @@ import type { KvCache } from "./kv-cache.ts";
 export interface CausalContextOptions {
   /** int32 [B]: tokens of padding that each row begins with. Not with a cache. */
   readonly start?: tf.Tensor1D | undefined;
+  /** int32 [B, T]: the document of each token, each in one piece; 0 for padding. Not with a cache. */
+  readonly segments?: tf.Tensor2D | undefined;
   readonly cache?: KvCache | undefined;
   /** A token sees itself and the window - 1 before it; all before it by default. */
   readonly window?: number | undefined;
 }
 
 export interface CausalContext {
-  /** int32 [T], or [B, T] where rows differ: 0 for the first token behind the padding. Padding has 0 too. */
+  /** int32 [T], or [B, T] where rows differ: 0 for the first token of a document, or behind the padding, which has 0 too. */
   readonly positions: tf.Tensor;
   /** Positions are below this number: T, or L with a cache. */
   readonly length: number;
@@ -44,15 +46,25 @@ export function causalContext(caller: string, ids: tf.Tensor2D, options: CausalC
 }
 
 /** All tokens are read now. */
-function wholeContext(caller: string, ids: tf.Tensor2D, { start, window }: CausalContextOptions): CausalContext {
+function wholeContext(
+  caller: string,
+  ids: tf.Tensor2D,
+  { start, segments, window }: CausalContextOptions,
+): CausalContext {
   const [b, t] = ids.shape;
   if (start && (start.rank !== 1 || start.shape[0] !== b || start.dtype !== "int32")) {
     throw new Error(`${caller}: start is ${start.dtype} of shape [${start.shape}]; expected int32 [${b}]`);
   }
+  if (segments && (segments.shape.join() !== ids.shape.join() || segments.dtype !== "int32")) {
+    throw new Error(
+      `${caller}: segments are ${segments.dtype} of shape [${segments.shape}]; expected int32 [${b},${t}]`,
+    );
+  }
   const places = range(t);
-  const hidden = start || window !== undefined ? maskBias(seenTokens(t, start, window)) : causalBias(t);
+  const documents = documentsOf(t, start, segments);
+  const hidden = documents || window !== undefined ? maskBias(seenTokens(t, documents, window)) : causalBias(t);
   return {
-    positions: start ? tf.maximum(places.reshape([1, t]).sub(start.reshape([b, 1])), tf.scalar(0, "int32")) : places,
+    positions: documents ? positionsIn(t, documents) : places,
     length: t,
     attend: (_, q, k, v, { bias, ...how } = {}) =>
       attention(q, k, v, { ...how, bias: bias ? bias.add(hidden) : hidden }),
@@ -62,15 +74,32 @@ function wholeContext(caller: string, ids: tf.Tensor2D, { start, window }: Causa
   };
 }
 
-/** Which tokens see which, bool [T, S], or [B, 1, T, S] with padding. */
-function seenTokens(t: number, start: tf.Tensor1D | undefined, window: number | undefined): tf.Tensor {
+/** Whether token j of a row is no padding and belongs to the document of token i: bool [B, 1 or T, T]. */
+function documentsOf(
+  t: number,
+  start: tf.Tensor1D | undefined,
+  segments: tf.Tensor2D | undefined,
+): tf.Tensor | undefined {
+  const behindPadding = start && tf.greaterEqual(range(t).reshape([1, 1, t]), start.reshape([-1, 1, 1]));
+  if (!segments) return behindPadding;
+  const ofKeys = segments.reshape([-1, 1, t]);
+  const same = tf.equal(segments.reshape([-1, t, 1]), ofKeys).logicalAnd(tf.notEqual(ofKeys, tf.scalar(0, "int32")));
+  return behindPadding ? same.logicalAnd(behindPadding) : same;
+}
+
+/** int32 [B, T]: how many tokens of its document come before each token. */
+function positionsIn(t: number, documents: tf.Tensor): tf.Tensor {
+  const before = tf.less(range(t).reshape([1, 1, t]), range(t).reshape([1, t, 1]));
+  return tf.sum(documents.logicalAnd(before).toFloat(), 2).toInt();
+}
+
+/** Which tokens see which, bool [T, T], or [B, 1, T, T] where rows differ. */
+function seenTokens(t: number, documents: tf.Tensor | undefined, window: number | undefined): tf.Tensor {
   const i = range(t).reshape([t, 1]);
   const j = range(t).reshape([1, t]);
   let seen = tf.lessEqual(j, i);
   if (window !== undefined) seen = seen.logicalAnd(tf.greater(j, i.sub(tf.scalar(window, "int32"))));
-  if (!start) return seen;
-  const behindPadding = tf.greaterEqual(j, start.reshape([-1, 1])); // [B, S]
-  return tf.logicalAnd(seen.expandDims(0), behindPadding.expandDims(1)).expandDims(1);
+  return documents ? tf.logicalAnd(seen.expandDims(0), documents).expandDims(1) : seen;
 }
 
 /** Tokens are read behind those in the cache. */

@@ -7,8 +7,19 @@ import type { KvCache } from "./kv-cache.ts";
 export interface CausalLogitsOptions {
   /** int32 [B]: how many tokens of padding each row begins with, which are not attended to. Default none. */
   readonly start?: tf.Tensor1D;
+  /**
+   * int32 [B, T]: the document that each token belongs to, from 1, each in one piece, and 0 for padding, as packed rows have
+   * them. Tokens see those of their own document only, and positions begin anew in each, as if each were alone. ("dynamic"
+   * rotary scaling goes by the whole row.)
+   */
+  readonly segments?: tf.Tensor2D;
   /** Its presence means training: it draws the dropout. */
   readonly rng?: Rng;
+  /**
+   * Keeps of each block only what it reads, and computes the rest again for the gradients: about a third more time, for the
+   * activations of one block instead of all. See `recompute` of @genai/core.
+   */
+  readonly recompute?: boolean;
 }
 
 /** A causal language model as functions of its parameters, each usable inside `engine.compile`. */

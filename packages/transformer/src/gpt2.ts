@@ -10,6 +10,7 @@ import {
   type NormParams,
   normalInit,
   type Rng,
+  recompute,
   splitHeads,
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
@@ -193,16 +194,24 @@ function forward(
   caller: string,
   { config, params }: Gpt2,
   ids: tf.Tensor2D,
-  options: CausalContextOptions & { readonly rng?: Rng },
+  options: CausalContextOptions & Pick<CausalLogitsOptions, "rng" | "recompute">,
 ): { states: tf.Tensor[]; context: CausalContext } {
-  const { rng } = options;
+  const { rng, start, segments } = options;
   const context = causalContext(caller, ids, options);
   let x = tf.add(embedding(params.wte, ids), embedding(params.wpe, context.positions)); // [B, T, C]
   x = dropout(x, config.dropout ?? 0, rng);
   const states: tf.Tensor[] = [];
   for (const [i, block] of params.h.entries()) {
     states.push(x);
-    x = gpt2Block(block, config, x, { context, layer: i, rng });
+    // What runs again must not capture tensors: it makes a context of its own.
+    x = options.recompute
+      ? recompute(
+          (at, { ids, ...marks }) =>
+            gpt2Block(at.block, config, at.x, { ...at, context: causalContext(caller, ids, marks), layer: i }),
+          { x, block, rng },
+          { ids, start, segments },
+        )
+      : gpt2Block(block, config, x, { context, layer: i, rng });
   }
   states.push(layerNorm(params.ln_f, x, { eps: config.layerNormEps ?? 1e-5 }));
   return { states, context };

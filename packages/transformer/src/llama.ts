@@ -7,6 +7,7 @@ import {
   mergeHeads,
   normalInit,
   type Rng,
+  recompute,
   rmsNorm,
   silu,
   splitHeads,
@@ -206,17 +207,30 @@ export function llamaStep(
   });
 }
 
+/** Where tokens stand. */
+type Marks = { readonly ids: tf.Tensor2D } & Pick<CausalContextOptions, "start" | "segments">;
+
 function forward(
   caller: string,
   { config, params }: Llama,
   ids: tf.Tensor2D,
-  options: CausalContextOptions & { readonly rng?: Rng },
+  options: CausalContextOptions & Pick<CausalLogitsOptions, "rng" | "recompute">,
 ): { hidden: tf.Tensor; context: CausalContext } {
-  const context = causalContext(caller, ids, { ...options, window: config.slidingWindow });
+  const { rng, start, segments } = options;
+  const window = config.slidingWindow;
+  const context = causalContext(caller, ids, { ...options, window });
   const rotate = ropeRotation(ropeOf(config), context);
   let x = embedding(params.model.embed_tokens, ids); // [B, T, C]
   for (const [i, block] of params.model.layers.entries()) {
-    x = llamaBlock(block, config, x, { context, rotate, layer: i, rng: options.rng });
+    // What runs again must not capture tensors: it makes a context of its own.
+    const again = (at: { x: tf.Tensor; block: LlamaBlock; rng: Rng | undefined }, { ids, ...marks }: Marks) => {
+      const context = causalContext(caller, ids, { ...marks, window });
+      const rotate = ropeRotation(ropeOf(config), context);
+      return llamaBlock(at.block, config, at.x, { context, rotate, layer: i, rng: at.rng });
+    };
+    x = options.recompute
+      ? recompute(again, { x, block, rng }, { ids, start, segments })
+      : llamaBlock(block, config, x, { context, rotate, layer: i, rng });
   }
   return { hidden: rmsNorm(params.model.norm, x, { eps: epsOf(config) }), context };
 }

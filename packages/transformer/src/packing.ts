@@ -128,17 +128,20 @@ export function segmentMask(segments: tf.Tensor2D): tf.Tensor4D {
 export type PackedBatch = {
   ids: tf.Tensor2D; // int32 [B, T]
   targets: tf.Tensor2D; // int32 [B, T]
+  segments?: tf.Tensor2D; // int32 [B, T]
 };
 
 /**
  * An endless stream of batches of rows, shuffled anew in every pass over them; the rows that fill no batch are left for
  * another pass.
  *
+ * @param options.segments whether batches say which document a token belongs to, so that a model can keep packed
+ *   documents apart; default false
  * @throws if there are fewer rows than a batch has
  */
 export function packedBatches(
   rows: PackedRows,
-  options: { readonly batchSize: number; readonly rng: Rng },
+  options: { readonly batchSize: number; readonly rng: Rng; readonly segments?: boolean },
 ): BatchStream<PackedBatch> {
   const { batchSize } = options;
   const { count, length } = rows;
@@ -170,7 +173,11 @@ export function packedBatches(
       }
       const chosen = order.subarray(cursor, cursor + batchSize);
       cursor += batchSize;
-      return { done: false, value: { ids: pick(rows.ids, chosen), targets: pick(rows.targets, chosen) } };
+      const value = { ids: pick(rows.ids, chosen), targets: pick(rows.targets, chosen) };
+      return {
+        done: false,
+        value: options.segments ? { ...value, segments: pick(rows.segments, chosen) } : value,
+      };
     },
     state: () => ({ passBegan, cursor }),
     restore(saved) {

@@ -1,8 +1,15 @@
-import { Rng, type Tree, treeDispose } from "@genai/core";
+import { Rng, type Tree, treeDispose, treeEntries, valueAndGrad } from "@genai/core";
 import { describeOnEngines, expectClose } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
 import { expect, it } from "vitest";
-import { type CausalLm, concatKvCaches, gatherKvCacheRows, type KvCache } from "../src/index.ts";
+import {
+  type CausalLm,
+  concatKvCaches,
+  gatherKvCacheRows,
+  type KvCache,
+  languageModelLoss,
+  type TokenBatch,
+} from "../src/index.ts";
 
 const tolerance = { atol: 2e-5, rtol: 2e-4 };
 const idsOf = (rows: number[][]) => tf.tensor2d(rows, undefined, "int32");
@@ -110,6 +117,66 @@ export function describeCausalLm<P extends Tree>(name: string, lm: CausalLm<P>, 
       step.dispose();
     });
 
+    it("keeps packed documents apart, as if each were alone, and their gradients too", async () => {
+      const params = create(new Rng(1));
+      const [first, second, third] = [prompt.slice(0, 4), other.slice(0, 2), prompt.slice(3, 6)];
+      const pack = (...documents: number[][]): TokenBatch => {
+        const row = documents.flat();
+        const targets = documents.flatMap((ids) => [...ids.slice(1), -100]);
+        const segments = documents.flatMap((ids, i) => ids.map(() => i + 1));
+        const fill = (list: number[], value: number) => [
+          ...list,
+          ...new Array<number>(length - list.length).fill(value),
+        ];
+        return {
+          ids: idsOf([fill(row, 7)]),
+          targets: idsOf([fill(targets, -100)]),
+          segments: idsOf([fill(segments, 0)]),
+        };
+      };
+      const run = engine().compile((params: P, batch: TokenBatch) => ({
+        logits: lm.logits(params, batch.ids, { segments: batch.segments! }),
+        ...valueAndGrad((p: P) => languageModelLoss(lm, p, batch), params),
+      }));
+      const batchOf = (...batches: TokenBatch[]): TokenBatch => ({
+        ids: tf.concat(batches.map(({ ids }) => ids)),
+        targets: tf.concat(batches.map(({ targets }) => targets)),
+        segments: tf.concat(batches.map(({ segments }) => segments!)),
+      });
+      // The second row differs, so that positions differ between rows.
+      const packed = await run(params, batchOf(pack(first!, second!), pack(third!)));
+      const apart = await run(params, batchOf(pack(first!), pack(second!), pack(third!)));
+      const part = (x: tf.Tensor3D, row: number, from: number, count: number) =>
+        x.slice([row, from, 0], [1, count, lm.vocabSize]);
+      await expectClose(part(packed.logits, 0, 0, 4), part(apart.logits, 0, 0, 4), tolerance, "first document");
+      await expectClose(part(packed.logits, 0, 4, 2), part(apart.logits, 1, 0, 2), tolerance, "second document");
+      await expectClose(part(packed.logits, 1, 0, 3), part(apart.logits, 2, 0, 3), tolerance, "third document");
+      await expectClose(packed.loss, apart.loss, tolerance, "loss");
+      const want = new Map(treeEntries(apart.grads));
+      for (const [path, grad] of treeEntries(packed.grads)) await expectClose(grad, want.get(path)!, tolerance, path);
+      run.dispose();
+    });
+
+    it("has the same gradients when it computes activations again, with dropout and packed documents", async () => {
+      const params = create(new Rng(1));
+      const batch: TokenBatch = {
+        ids: idsOf([prompt, other]),
+        targets: idsOf([other, prompt]),
+        segments: idsOf([prompt.map((_, i) => (i < 3 ? 1 : 2)), prompt.map(() => 1)]),
+      };
+      const gradients = (recompute: boolean) =>
+        engine().compile((params: P, batch: TokenBatch, rng: Rng) =>
+          valueAndGrad((p: P) => languageModelLoss(lm, p, batch, { rng, recompute }), params),
+        );
+      const want = await gradients(false)(params, batch, new Rng(5));
+      const got = await gradients(true)(params, batch, new Rng(5));
+      await expectClose(got.loss, want.loss, { atol: 1e-6, rtol: 1e-6 }, "loss");
+      const byPath = new Map(treeEntries(want.grads));
+      for (const [path, grad] of treeEntries(got.grads)) {
+        await expectClose(grad, byPath.get(path)!, { atol: 1e-5, rtol: 1e-4 }, path);
+      }
+    });
+
     it("leaks nothing while it decodes", async () => {
       const params = create(new Rng(1));
       const step = engine().compile((params: P, ids: tf.Tensor2D, cache: KvCache) => lm.step(params, ids, cache));
@@ -135,5 +202,8 @@ export function describeCausalLm<P extends Tree>(name: string, lm: CausalLm<P>, 
     expect(() => lm.logits(params, tf.zeros([1, 3]))).toThrow("expected int32");
     expect(() => lm.step(params, tf.zeros([1, 4], "int32"), lm.createCache(1, 3))).toThrow("room for 3");
     expect(() => lm.logits(params, idsOf([prompt]), { start: tf.tensor1d([0, 0], "int32") })).toThrow("start is");
+    expect(() => lm.logits(params, idsOf([prompt]), { segments: idsOf([[1, 2]]) })).toThrow(
+      "segments are int32 of shape",
+    );
   });
 }

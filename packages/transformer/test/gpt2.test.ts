@@ -34,7 +34,7 @@ describeModelContract({
   outputs: { run: (gpt, ids) => ({ logits: gpt2Logits(gpt, ids) }), shapes: { logits: [2, 10, 12] } },
 });
 
-describeCausalLm("gpt2", gpt2Lm(tiny), (rng) => createGpt2(tiny, rng).params);
+describeCausalLm("gpt2", gpt2Lm({ ...tiny, dropout: 0.2 }), (rng) => createGpt2(tiny, rng).params);
 
 describe("createGpt2", () => {
   it("has as many parameters as nanoGPT's model for a CPU", () => {

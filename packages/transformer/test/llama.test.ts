@@ -51,6 +51,7 @@ describeCausalLm("llama", llamaLm(tiny), (rng) => createLlama(tiny, rng).params)
 const windowed: LlamaConfig = {
   ...tiny,
   slidingWindow: 3,
+  dropout: 0.2,
   ropeScaling: { type: "llama3", factor: 4, lowFreqFactor: 1, highFreqFactor: 4, originalBlockSize: 8 },
 };
 describeCausalLm("llama with a window", llamaLm(windowed), (rng) => createLlama(windowed, rng).params);

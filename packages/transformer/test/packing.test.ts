@@ -128,6 +128,12 @@ describe("packedBatches", () => {
     expect(passes[0]).not.toEqual(passes[1]);
   });
 
+  it("says which document a token belongs to if asked", async () => {
+    const packed = packDocuments([{ ids: [1, 2, 3] }, { ids: [4, 5] }], { length: 4 });
+    const { value } = await packedBatches(packed, { batchSize: 1, rng: new Rng(1), segments: true }).next();
+    expect(value!.segments!.arraySync()).toEqual([[1, 1, 2, 0]]);
+  });
+
   it("goes on from a saved place", async () => {
     const stream = packedBatches(rows, { batchSize: 2, rng: new Rng(1) });
     for (let i = 0; i < 4; i++) await take(stream);

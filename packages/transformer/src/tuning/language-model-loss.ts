@@ -8,11 +8,14 @@ import type { CausalLm } from "../causal-lm.ts";
 export type TokenBatch = {
   ids: tf.Tensor2D; // int32 [B, T]
   targets: tf.Tensor2D; // int32 [B, T]: what follows each token, or -100 where nothing is to be learned
+  segments?: tf.Tensor2D; // int32 [B, T]: the document of each token, where rows hold several that are kept apart
 };
 
 export interface LanguageModelLossOptions extends Omit<CrossEntropyOptions, "reduction" | "ignoreIndex"> {
   /** Its presence means training: it draws the dropout. */
   readonly rng?: Rng;
+  /** Saves memory: see `CausalLogitsOptions`. */
+  readonly recompute?: boolean;
 }
 
 /**
@@ -22,9 +25,10 @@ export interface LanguageModelLossOptions extends Omit<CrossEntropyOptions, "red
 export function languageModelLoss<P extends Tree>(
   lm: CausalLm<P>,
   params: P,
-  { ids, targets }: TokenBatch,
+  { ids, targets, segments }: TokenBatch,
   options: LanguageModelLossOptions = {},
 ): tf.Scalar {
-  const { rng, ...rest } = options;
-  return tf.tidy(() => crossEntropy(lm.logits(params, ids, rng ? { rng } : {}), targets, rest) as tf.Scalar);
+  const { rng, recompute = false, ...rest } = options;
+  const how = { recompute, ...(rng && { rng }), ...(segments && { segments }) };
+  return tf.tidy(() => crossEntropy(lm.logits(params, ids, how), targets, rest) as tf.Scalar);
 }

@@ -139,6 +139,8 @@ export interface PreferenceLossOptions<R extends Tree = Tree> extends DpoOptions
   readonly reference?: { readonly lm: CausalLm<R>; readonly params: R };
   /** Its presence means training: it draws the dropout. The reference drops nothing. */
   readonly rng?: Rng;
+  /** Saves memory: see `CausalLogitsOptions`. */
+  readonly recompute?: boolean;
 }
 
 /** `dpoLoss` of a batch of pairs. */
@@ -148,10 +150,10 @@ export function preferenceLoss<P extends Tree, R extends Tree>(
   batch: PreferenceBatch,
   options: PreferenceLossOptions<R> = {},
 ): DpoResult {
-  const { reference: model, rng, ...dpo } = options;
+  const { reference: model, rng, recompute = false, ...dpo } = options;
   const { ids, targets } = batch;
   return tf.tidy(() => {
-    const logProbs = sequenceLogProbs(lm.logits(params, ids, rng ? { rng } : {}), targets);
+    const logProbs = sequenceLogProbs(lm.logits(params, ids, { recompute, ...(rng && { rng }) }), targets);
     const reference = model
       ? withoutGradients(() => sequenceLogProbs(model.lm.logits(model.params, ids), targets))
       : batch.reference;

@@ -37,6 +37,7 @@ export const finetuneOptions: readonly Option[] = [
     "--label-smoothing <share>",
     "share of the target spread over all tokens; of preferences: the share that is wrong",
   ).argParser(share),
+  new Option("--recompute", "save memory: compute activations again for the gradients, in a third more time"),
   new Option("--weight-decay <number>", "AdamW's decay, of matrices only").argParser(nonNegativeNumber),
   new Option("--max-grad-norm <number>", "scale gradients down to this norm; 0 does not").argParser(nonNegativeNumber),
   new Option("--warmup <steps>", "steps until the largest learning rate; at most a tenth of all").argParser(
@@ -61,6 +62,7 @@ const options: Omit<FinetuneOptions, "documents" | "beta"> = {
   freeze: 0,
   blockSize: null,
   labelSmoothing: 0,
+  recompute: false,
   weightDecay: 0,
   maxGradNorm: 1,
   warmup: 20,

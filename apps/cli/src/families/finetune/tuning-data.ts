@@ -34,6 +34,7 @@ export interface TuningDataOptions {
   readonly blockSize: number | null;
   readonly beta: number;
   readonly labelSmoothing: number;
+  readonly recompute: boolean;
 }
 
 /** What a model is tuned on: batches, the loss of one, and how well it does on what was held out. */
@@ -75,7 +76,11 @@ export async function runningTextData({ base, request, options }: TuningDataRequ
     summary: corpus.summary,
     batches: (rng) => source.batches("train", { batchSize: settings.batchSize, rng }),
     loss: (lm, params, batch, rng) =>
-      languageModelLoss(lm, params, batch, { rng, labelSmoothing: options.labelSmoothing }),
+      languageModelLoss(lm, params, batch, {
+        rng,
+        labelSmoothing: options.labelSmoothing,
+        recompute: options.recompute,
+      }),
     async measure(lm, params) {
       const meter = lossMeter(engine, lm);
       try {
@@ -109,7 +114,11 @@ export async function instructionData({ base, request, options }: TuningDataRequ
         { batchSize: Math.min(settings.batchSize, train.length), length, rng },
       ),
     loss: (lm, params, batch, rng) =>
-      languageModelLoss(lm, params, batch, { rng, labelSmoothing: options.labelSmoothing }),
+      languageModelLoss(lm, params, batch, {
+        rng,
+        labelSmoothing: options.labelSmoothing,
+        recompute: options.recompute,
+      }),
     async measure(lm, params) {
       const { loss, perplexity } = await documentPerplexity(engine, lm, params, documents, { signal });
       return { valLoss: loss, valPerplexity: perplexity };
@@ -144,7 +153,8 @@ export async function preferenceData({ base, request, options }: TuningDataReque
   return {
     summary: summaryOf(settings.data, "preferences", train.length, validation.length),
     batches: (rng) => preferenceBatches(train, { batchSize: Math.min(settings.batchSize, train.length), length, rng }),
-    loss: (lm, params, batch, rng) => preferenceLoss(lm, params, batch, { beta, labelSmoothing, rng }),
+    loss: (lm, params, batch, rng) =>
+      preferenceLoss(lm, params, batch, { beta, labelSmoothing, rng, recompute: options.recompute }),
     async measure(lm, params) {
       const sums = await measurePairs(engine, lm, params, validation, { beta, labelSmoothing, length });
       const { loss } = await documentPerplexity(engine, lm, params, chosen, { signal });
