@@ -74,8 +74,8 @@ describe("genai train gpt", () => {
     engine.dispose();
   });
 
-  it("stops at Ctrl-C with a model, and goes on to the same weights as a run without a break", async () => {
-    const args = [...train, "--data", "verse.txt", "--steps", "60", "--accumulate", "2", "--eval-every", "25"];
+  it("stops at Ctrl-C with a model, and goes on as a run without a break", { timeout: 120_000 }, async () => {
+    const args = [...train, "--data", "verse.txt", "--steps", "24", "--accumulate", "2", "--eval-every", "10"];
     const settings = [...args, "--dropout", "0.1", "--documents", "none", "--kind", "llama"];
     expect((await cli.run([...settings, "--out", "whole"])).code).toBe(0);
     const stopped = await cli.run([...settings, "--out", "parts"], {
@@ -84,7 +84,7 @@ describe("genai train gpt", () => {
         when: () => existsSync(path("parts", "metrics.jsonl")) && text("parts", "metrics.jsonl").includes('"step":3,'),
       },
     });
-    expect(stopped.stderr).toMatch(/Stopped at step \d+ of 60; the checkpoint is saved; go on with: genai train gpt/);
+    expect(stopped.stderr).toMatch(/Stopped at step \d+ of 24; the checkpoint is saved; go on with: genai train gpt/);
     expect(stopped.code).toBe(130);
     const written = await cli.run(["generate", "parts", "--max-tokens", "3", "--json", "--device", "tfjs:wasm"]);
     expect(JSON.parse(written.stdout)).toMatchObject({ architecture: "llama", texts: [{ tokens: 3 }] });
@@ -208,6 +208,21 @@ describe("genai generate", () => {
     const { code, stderr } = await generate("verse", ...args);
     expect(stderr).toMatch(message);
     expect(code).toBe(2);
+  });
+});
+
+// Trains on the real names, which are not everywhere.
+describe.skipIf(!process.env.GENAI_DATA_DIR)("genai reproduce makemore", () => {
+  it("prints obtained beside published, and ends with exit code 1 when the number is missed", async () => {
+    const args = ["reproduce", "makemore", "--seconds", "1", "--out", "missed", "--json"];
+    const { code, stdout } = await cli.run(args, { env: { GENAI_DATA_DIR: process.env.GENAI_DATA_DIR! } });
+    const { reached, obtained, published, runs } = JSON.parse(stdout);
+    expect(reached).toBe(false);
+    expect(obtained[0]).toMatchObject({ label: "test loss of 1,000 names", atMost: 1.92 });
+    expect(obtained[0].value).toBeGreaterThan(1.92);
+    expect(runs[0].params).toBe(202_816);
+    expect(published[0].value).toContain("1.92");
+    expect(code).toBe(1);
   });
 });
 

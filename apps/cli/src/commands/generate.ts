@@ -83,7 +83,9 @@ Examples:
   genai generate runs/first --file prompts.txt --json | jq -r '.texts[].text'
 ${exitCodeHelp}`,
     )
-    .action(async (path: string, flags: GenerateFlags) => {
+    .action(async (path: string) => {
+      // The program takes --verbose itself, wherever it stands.
+      const flags = command.optsWithGlobals<GenerateFlags>();
       checkFlags(flags, (name) => command.getOptionValueSource(name) === "cli");
       await withInterrupt((signal) => run(path, flags, signal));
     });

@@ -60,7 +60,7 @@ function addFamily(train: Command, family: Family): void {
     .addOption(deviceOption())
     .option("--out <dir>", "run folder (default: runs/NAME-TIMESTAMP)")
     .option("--resume <dir>", "go on with the run in this folder, from its last checkpoint")
-    .option("--from <dir>", "begin with the parameters of this run, to fine-tune it")
+    .option("--from <dir>", family.from ?? "begin with the parameters of this run, to fine-tune it")
     .option("--checkpoint-every <n>", "steps between checkpoints", wholeNumber(1), 250)
     .option("--json", "print the result as one JSON object");
   if (others.length > 0) {
@@ -114,6 +114,8 @@ function addFamily(train: Command, family: Family): void {
   });
 }
 
+const shownValue = (value: unknown) => (Array.isArray(value) ? value.join(",") || "none" : String(value));
+
 function helpOf(family: Family): string {
   const [first, ...others] = family.kinds;
   const kinds = family.kinds.map(({ name, summary, defaults: d }) => [
@@ -122,13 +124,14 @@ function helpOf(family: Family): string {
     `${d.data}, ${d.steps} steps of ${d.batchSize}, learning rate ${d.learningRate}`,
   ]);
   const takes = family.options.map((option) => {
-    const values = family.kinds.flatMap(({ name, defaults }) => {
+    const values = family.kinds.map(({ defaults }) => defaults.options[option.attributeName()] ?? "");
+    const same = values[0] !== "" && values.every((value) => String(value) === String(values[0]));
+    if (same) return [`  ${option.long}`, shownValue(values[0])];
+    const each = family.kinds.flatMap(({ name, defaults }) => {
       const value = defaults.options[option.attributeName()];
-      return value === undefined || value === null || value === ""
-        ? []
-        : [`${name} ${Array.isArray(value) ? value.join(",") || "none" : value}`];
+      return value === undefined || value === null || value === "" ? [] : [`${name} ${shownValue(value)}`];
     });
-    return [`  ${option.long}`, values.join("; ")];
+    return [`  ${option.long}`, each.join("; ")];
   });
   const data = [...new Set(family.kinds.map((kind) => kind.data))];
   const example = others.map(
@@ -151,7 +154,7 @@ ${data.map((kind) => `  ${kind}: ${ownData[kind]}, or ${dataNames(kind).join(", 
 
 Examples:
   genai train ${family.name} --data ${first.defaults.data} --steps ${first.defaults.steps} --out runs/first
-${example.join("\n")}
+${[...example, ...(family.examples ?? []).map((line) => `  ${line}`)].join("\n")}
   genai train ${family.name} --resume runs/first --json
 ${exitCodeHelp}`;
 }

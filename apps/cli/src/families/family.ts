@@ -25,6 +25,10 @@ export interface Family {
   readonly options: readonly Option[];
   /** What `--kind` chooses from; the first is the default. */
   readonly kinds: readonly [ModelKind, ...ModelKind[]];
+  /** What `--from` takes, where that is more than a run. */
+  readonly from?: string;
+  /** Command lines for the help. */
+  readonly examples?: readonly string[];
   /** What to do in place of what its kinds cannot do: "; it writes text with genai generate RUN". */
   readonly instead?: string;
   /** Settings with a name, which `--preset` chooses: a kind, a size and how it is trained. */
