@@ -57,7 +57,12 @@ export class Graph {
   readonly #sources = new Map<Value, () => ConstantData>();
   readonly #shared = new Map<string, Node>();
   readonly #constants = new Map<string, Value>();
-  #nextId = 0;
+  #nextId: number;
+
+  /** @param firstId above the ids of values of other graphs that are to be used in this one. */
+  constructor(firstId = 0) {
+    this.#nextId = firstId;
+  }
 
   /** @param read gives the elements that are fed at the time of recording, where they are at hand */
   input(name: string, type: ElementType, shape: readonly number[], read?: () => ConstantData): Value {

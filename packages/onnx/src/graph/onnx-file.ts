@@ -1,4 +1,5 @@
 import { PbfWriter } from "pbf";
+import { foldIntoProducts } from "./fold-products.ts";
 import {
   type Attribute,
   type ElementType,
@@ -65,7 +66,9 @@ function constantBytes(value: Value): Uint8Array {
 
 /** Encodes the part of the graph that the outputs depend on as an ONNX file. */
 export function encodeOnnx(model: OnnxModel): Uint8Array {
-  const nodes = reachableNodes(model.outputs.map(({ value }) => value));
+  const values = foldIntoProducts(model.outputs.map(({ value }) => value));
+  const outputs = model.outputs.map(({ name }, i) => ({ name, value: values[i]! }));
+  const nodes = reachableNodes(values);
   const names = new Map<Value, string>();
   for (const { name, value } of model.inputs) names.set(value, name);
   const initializers: Value[] = [];
@@ -78,9 +81,6 @@ export function encodeOnnx(model: OnnxModel): Uint8Array {
     }
     return name;
   };
-
-  // Outputs get their own names through Identity: a value may be returned twice, or be an input or a constant.
-  const outputNodes = model.outputs.map(({ name, value }) => ({ name, value }));
 
   const writeNode = (node: Node, pbf: PbfWriter) => {
     for (const input of node.inputs) pbf.writeStringField(1, input ? nameOf(input) : "");
@@ -126,21 +126,22 @@ export function encodeOnnx(model: OnnxModel): Uint8Array {
     pbf.writeMessage(2, writeSequenceType, null);
   };
   const writeGraph = (_: null, pbf: PbfWriter) => {
-    const free = new Set(model.outputs.map(({ value }) => value));
-    const direct = outputNodes.filter(({ name, value }) => {
-      // The common case, a node's output returned once, takes the output's name itself.
+    const free = new Set(values);
+    const direct = outputs.filter(({ name, value }) => {
+      // The common case, a node's output returned once, takes the output's name itself. The others get their names
+      // through Identity: a value may be returned twice, or be an input or a constant.
       if (!value.node || names.has(value) || !free.delete(value)) return false;
       names.set(value, name);
       return true;
     });
     for (const node of nodes) pbf.writeMessage(1, writeNode, node);
-    for (const output of outputNodes) if (!direct.includes(output)) pbf.writeMessage(1, writeIdentity, output);
+    for (const output of outputs) if (!direct.includes(output)) pbf.writeMessage(1, writeIdentity, output);
     if (model.sequenceOutput !== undefined) pbf.writeMessage(1, writeSequenceNode, model.sequenceOutput);
     pbf.writeStringField(2, "genai");
     for (const value of initializers) pbf.writeMessage(5, writeInitializer, value);
     for (const input of model.inputs) pbf.writeMessage(11, writeValueInfo, input);
     if (model.sequenceOutput !== undefined) pbf.writeMessage(12, writeSequenceInfo, model.sequenceOutput);
-    for (const output of model.outputs) pbf.writeMessage(12, writeValueInfo, output);
+    for (const output of outputs) pbf.writeMessage(12, writeValueInfo, output);
   };
   const writeOpset = ({ domain, version }: { domain: string; version: number }, pbf: PbfWriter) => {
     if (domain !== "") pbf.writeStringField(1, domain);

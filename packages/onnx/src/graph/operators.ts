@@ -214,27 +214,50 @@ export function reduce(g: Graph, op: Reduction, x: Value, axes: readonly number[
 /** Matrix product of the last two axes with optional transposes; leading axes broadcast. */
 export function matMul(g: Graph, a: Value, b: Value, transposeA = false, transposeB = false): Value {
   const m = a.shape.at(transposeA ? -1 : -2)!;
+  const k = a.shape.at(transposeA ? -2 : -1)!;
   const n = b.shape.at(transposeB ? -2 : -1)!;
   if (a.shape.length === 2 && b.shape.length === 2) {
     // A transpose that only feeds a product is a flag of the product.
     const [x, flipX] = isSwap(a) ? [a.node!.inputs[0]!, !transposeA] : [a, transposeA];
     const [y, flipY] = isSwap(b) ? [b.node!.inputs[0]!, !transposeB] : [b, transposeB];
-    return g.node("Gemm", [x, y], "float32", [m, n], {
-      transA: { int: Number(flipX) },
+    const isLarge = flipX && !flipY && k * m * n >= LARGE_PRODUCT;
+    // Of the two operands the one that costs less to copy: (x^T y)^T = y^T x.
+    if (isLarge && m >= 1024 && m > n) return transposedCopy(g, matMul(g, y, x, true, false));
+    const copied = isLarge && n >= 384;
+    return g.node("Gemm", [copied ? transposedCopy(g, x) : x, y], "float32", [m, n], {
+      transA: { int: Number(flipX && !copied) },
       transB: { int: Number(flipY) },
     });
   }
-  const flip = (x: Value, wanted: boolean) => {
-    if (!wanted) return x;
-    const r = x.shape.length;
-    return transpose(
-      g,
-      x,
-      x.shape.map((_, i) => (i === r - 2 ? r - 1 : i === r - 1 ? r - 2 : i)),
-    );
-  };
-  const shape = [...broadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2)), m, n];
-  return g.node("MatMul", [flip(a, transposeA), flip(b, transposeB)], "float32", shape);
+  const batch = broadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
+  const shape = [...batch, m, n];
+  if (sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2))) {
+    // With one batch axis, transposes of the last two stay apart from those that split heads, which are copies that other
+    // products read too, and the runtime takes them as flags of the product.
+    const x = flipped(g, reshape(g, a, [sizeOf(batch), ...a.shape.slice(-2)]), transposeA);
+    const y = flipped(g, reshape(g, b, [sizeOf(batch), ...b.shape.slice(-2)]), transposeB);
+    return reshape(g, g.node("MatMul", [x, y], "float32", [sizeOf(batch), m, n]), shape);
+  }
+  return g.node("MatMul", [flipped(g, a, transposeA), flipped(g, b, transposeB)], "float32", shape);
+}
+
+/** Multiplications from which on the runtime's repeated reading of a transposed first operand costs more than a copy. */
+const LARGE_PRODUCT = 2 ** 27;
+
+/**
+ * The transpose of a matrix, written to memory. The reshapes keep the runtime from making it a flag of the product: with
+ * that, every 128 columns of the result transpose the whole operand again.
+ */
+function transposedCopy(g: Graph, x: Value): Value {
+  const [rows, columns] = x.shape as [number, number];
+  return reshape(g, transpose(g, reshape(g, x, [1, rows, columns]), [0, 2, 1]), [columns, rows]);
+}
+
+/** The last two axes swapped, if asked. */
+function flipped(g: Graph, x: Value, swap: boolean): Value {
+  if (!swap) return x;
+  const r = x.shape.length;
+  return transpose(g, x, [...Array.from({ length: r - 2 }, (_, i) => i), r - 1, r - 2]);
 }
 
 const isSwap = (x: Value) => x.node?.op === "Transpose" && x.shape.length === 2;

@@ -1,3 +1,4 @@
+import { erfOf } from "../graph/fold-products.ts";
 import { type Graph, isConstant, isDraw, sizeOf, type Value } from "../graph/graph.ts";
 import {
   add,
@@ -23,7 +24,7 @@ const f = (g: Graph, value: number) => g.scalar("float32", value);
 const gelu: Lowering = ({ graph: g, inputs: { x }, attrs }) =>
   g.node("Gelu", [x!], "float32", x!.shape, { approximate: { string: attrs.approximate } });
 
-/** erf form: Phi(x) + x phi(x). tanh form: 0.5 (1 + t) + 0.5 x (1 - t^2) u', t = tanh u, u = sqrt(2/pi) (x + 0.044715 x^3). */
+/** erf form: Phi(x) + x phi(x) with u = x / sqrt 2. tanh form: 0.5 (1 + t) + 0.5 x (1 - t^2) u', t = tanh u, u = sqrt(2/pi) (x + 0.044715 x^3). */
 const geluGrad: Lowering = ({ graph: g, inputs: { x, dy }, attrs }) => {
   if (attrs.approximate === "tanh") {
     const square = mul(g, x!, x!);
@@ -34,11 +35,11 @@ const geluGrad: Lowering = ({ graph: g, inputs: { x, dy }, attrs }) => {
     const slope = mul(g, mul(g, x!, du), sub(g, f(g, 1), mul(g, t, t)));
     return mul(g, mul(g, dy!, f(g, 0.5)), add(g, add(g, t, f(g, 1)), slope));
   }
-  // With u = x / sqrt 2: Phi(x) = (1 + erf u) / 2, and x phi(x) = u exp(-u^2) / sqrt(pi), whose factor goes into the exponent.
-  const u = mul(g, x!, f(g, Math.SQRT1_2));
-  const cdf = add(g, mul(g, unary(g, "Erf", u), f(g, 0.5)), f(g, 0.5));
-  const density = unary(g, "Exp", sub(g, f(g, -0.5 * Math.log(Math.PI)), mul(g, u, u)));
-  return mul(g, dy!, add(g, cdf, mul(g, u, density)));
+  // Phi(x) = (1 + erf u) / 2, and x phi(x) = u exp(-u^2) / sqrt(pi), whose factor goes into the exponent.
+  const { u, twoPhi } = erfOf(g, x!);
+  const density = unary(g, "Exp", sub(g, f(g, Math.log(2 / Math.sqrt(Math.PI))), mul(g, u, u)));
+  // Halved last, so that the products that read it take the factor.
+  return mul(g, mul(g, dy!, add(g, twoPhi, mul(g, u, density))), f(g, 0.5));
 };
 
 /** Normalised rows, their scale factors and, for layer norm, the operator's own output; shared by value and gradient. */
@@ -73,15 +74,20 @@ const layerNorm: Lowering = ({ graph: g, inputs: { x, weight, bias }, attrs }) =
   return y;
 };
 
+/** The mean over each row of x * weight, as a product with a column, where x * weight is not needed otherwise. */
+function weightedMean(g: Graph, x: Value, weight: Value): Value {
+  const c = x.shape[1]!;
+  return matMul(g, x, reshape(g, mul(g, weight, f(g, 1 / c)), [c, 1]));
+}
+
 /** dx = rstd (h - mean(h) - xhat mean(h xhat)) with h = dy * weight; layer norm, Ba et al. 2016. */
 const layerNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
   const { mean, rstd } = statistics(g, x!, attrs.eps);
   const xhat = mul(g, sub(g, x!, mean), rstd);
   const dyXhat = mul(g, dy!, xhat);
   const h = mul(g, dy!, weight!);
-  const meanH = reduce(g, "ReduceMean", h, [1], true);
-  const meanHXhat = reduce(g, "ReduceMean", mul(g, h, xhat), [1], true);
-  const dx = mul(g, sub(g, sub(g, h, meanH), mul(g, xhat, meanHXhat)), rstd);
+  const along = mul(g, xhat, weightedMean(g, dyXhat, weight!));
+  const dx = mul(g, sub(g, sub(g, h, reduce(g, "ReduceMean", h, [1], true)), along), rstd);
   return [dx, reduce(g, "ReduceSum", dyXhat, [0], false), reduce(g, "ReduceSum", dy!, [0], false)];
 };
 
@@ -98,10 +104,10 @@ const rmsNorm: Lowering = ({ graph: g, inputs: { x, weight }, attrs }) =>
 const rmsNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
   const scale = rmsScale(g, x!, attrs.eps);
   const xhat = mul(g, x!, scale);
-  const h = mul(g, dy!, weight!);
-  const mean = reduce(g, "ReduceMean", mul(g, h, xhat), [1], true);
-  const dx = mul(g, sub(g, h, mul(g, xhat, mean)), scale);
-  return [dx, reduce(g, "ReduceSum", mul(g, dy!, xhat), [0], false)];
+  const dyXhat = mul(g, dy!, xhat);
+  const along = mul(g, xhat, weightedMean(g, dyXhat, weight!));
+  const dx = mul(g, sub(g, mul(g, dy!, weight!), along), scale);
+  return [dx, reduce(g, "ReduceSum", dyXhat, [0], false)];
 };
 
 const logProbs = (g: Graph, logits: Value) =>
