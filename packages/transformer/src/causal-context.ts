@@ -1,4 +1,4 @@
-import { attention, cachedAttention, causalBias, maskBias, type Rng, seenSlots, writeSlots } from "@genai/core";
+import { attention, cachedAttention, maskBias, type Rng, seenSlots, writeSlots } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { KvCache } from "./kv-cache.ts";
 
@@ -62,12 +62,17 @@ function wholeContext(
   }
   const places = range(t);
   const documents = documentsOf(t, start, segments);
-  const hidden = documents || window !== undefined ? maskBias(seenTokens(t, documents, window)) : causalBias(t);
+  const hidden = documents || window !== undefined ? maskBias(seenTokens(t, documents, window)) : undefined;
   return {
     positions: documents ? positionsIn(t, documents) : places,
     length: t,
-    attend: (_, q, k, v, { bias, ...how } = {}) =>
-      attention(q, k, v, { ...how, bias: bias ? bias.add(hidden) : hidden }),
+    attend: (_, q, k, v, how = {}) =>
+      attention(
+        q,
+        k,
+        v,
+        hidden ? { ...how, bias: how.bias ? how.bias.add(hidden) : hidden } : { ...how, causal: true },
+      ),
     advanced: () => {
       throw new Error(`${caller}: there is no cache to advance`);
     },

@@ -39,24 +39,67 @@ export function attention(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, options: Att
   }
   const [b, h, t, d] = q.shape as [number, number, number, number];
   const [, g, s] = k.shape as [number, number, number, number];
-  const dv = v.shape[3]!;
   if (k.shape[0] !== b || k.shape[3] !== d || v.shape[0] !== b || v.shape[1] !== g || v.shape[2] !== s) {
     throw new Error(`attention: q [${q.shape}], k [${k.shape}] and v [${v.shape}] do not fit together`);
   }
   if (h % g !== 0) throw new Error(`attention: q has ${h} heads; the ${g} heads of k and v must divide them`);
-  return tf.tidy(() => {
-    const perGroup = h / g;
-    // Queries that share a key/value head become rows of one product: nothing is repeated in memory.
-    const scaled = tf.mul(q, options.scale ?? 1 / Math.sqrt(d));
-    const rows = tf.reshape(scaled, [b, g, perGroup * t, d]);
-    let scores = tf.reshape(tf.matMul(rows, k, false, true), [b, h, t, s]);
-    if (options.bias) scores = tf.add(scores, options.bias);
-    if (options.mask) scores = tf.add(scores, maskBias(options.mask));
-    if (options.causal) scores = tf.add(scores, causalBias(t, s));
-    let weights = softmax(scores);
-    if (options.dropout && options.rng) weights = dropout(weights, options.dropout, options.rng);
-    return tf.reshape(tf.matMul(tf.reshape(weights, [b, g, perGroup * t, s]), v), [b, h, t, dv]);
+  // What a query gets that a mask hides everything from depends on all keys: with a mask there are no blocks.
+  const isPlain = options.causal && t === s && !options.mask;
+  const blocks = isPlain ? Math.min(MAX_CAUSAL_BLOCKS, Math.floor(t / CAUSAL_BLOCK)) : 1;
+  return tf.tidy(() => (blocks > 1 ? attendByBlocks(q, k, v, options, blocks) : attend(q, k, v, options)));
+}
+
+/** Queries of one block at least, where causal attention is computed by blocks: with fewer, copies cost more than they save. */
+const CAUSAL_BLOCK = 128;
+const MAX_CAUSAL_BLOCKS = 8;
+
+function attend(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, options: AttentionOptions): tf.Tensor {
+  const [b, h, t, d] = q.shape as [number, number, number, number];
+  const [, g, s] = k.shape as [number, number, number, number];
+  const perGroup = h / g;
+  // Queries that share a key/value head become rows of one product: nothing is repeated in memory.
+  const scaled = tf.mul(q, options.scale ?? 1 / Math.sqrt(d));
+  const rows = tf.reshape(scaled, [b, g, perGroup * t, d]);
+  let scores = tf.reshape(tf.matMul(rows, k, false, true), [b, h, t, s]);
+  if (options.bias) scores = tf.add(scores, options.bias);
+  if (options.mask) scores = tf.add(scores, maskBias(options.mask));
+  if (options.causal) scores = tf.add(scores, causalBias(t, s));
+  let weights = softmax(scores);
+  if (options.dropout && options.rng) weights = dropout(weights, options.dropout, options.rng);
+  return tf.reshape(tf.matMul(tf.reshape(weights, [b, g, perGroup * t, s]), v), [b, h, t, v.shape[3]!]);
+}
+
+/**
+ * Causal attention one block of queries after another, each over the keys up to its own last: with n blocks, (n + 1) / 2n
+ * of the work and of the memory for weights.
+ */
+function attendByBlocks(
+  q: tf.Tensor,
+  k: tf.Tensor,
+  v: tf.Tensor,
+  options: AttentionOptions,
+  blocks: number,
+): tf.Tensor {
+  const t = q.shape[2]!;
+  const ends = Array.from({ length: blocks }, (_, i) => Math.round(((i + 1) * t) / blocks));
+  const sizes = ends.map((end, i) => end - (ends[i - 1] ?? 0));
+  const parts = tf.split(q, sizes, 2).map((queries, i) => {
+    const end = ends[i]!;
+    const bias = options.bias && part(part(options.bias, t, -2, end - sizes[i]!, end), t, -1, 0, end);
+    return attend(queries, part(k, t, -2, 0, end), part(v, t, -2, 0, end), { ...options, ...(bias && { bias }) });
   });
+  return tf.concat(parts, 2);
+}
+
+/** From `start` to `end` of an axis, counted from the last, unless that axis is missing or broadcast: not `size` long. */
+function part(x: tf.Tensor, size: number, axis: -1 | -2, start: number, end: number): tf.Tensor {
+  const at = x.rank + axis;
+  if (at < 0 || x.shape[at] !== size || (start === 0 && end === size)) return x;
+  return tf.slice(
+    x,
+    x.shape.map((_, i) => (i === at ? start : 0)),
+    x.shape.map((n, i) => (i === at ? end - start : n)),
+  );
 }
 
 /** The scores' bias for a mask of 1 (attend) and 0 (do not): 0 and -1e9, float32, of the mask's shape. */

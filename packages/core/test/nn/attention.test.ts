@@ -3,6 +3,7 @@ import {
   alibiSlopes,
   applyRope,
   attention,
+  causalBias,
   mergeHeads,
   Rng,
   ropeTables,
@@ -31,6 +32,21 @@ describe("attention", () => {
       attention(q, replaceLast(k), replaceLast(v), { causal: true }),
     ];
     await expectClose(past(b), past(a), { atol: 0, rtol: 0 });
+  });
+
+  it("computes long causal sequences by blocks with the values and gradients of the whole", async () => {
+    const rng = new Rng(6);
+    const t = 259; // Not a multiple of the blocks.
+    const args = [rng.normal([1, 2, t, 3]), rng.normal([1, 1, t, 3]), rng.normal([1, 1, t, 2])] as const;
+    for (const bias of [alibiBias(2, t), rng.normal([1, 1, 1, t])]) {
+      const loss = (causal: boolean) => (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) => {
+        const added = causal ? bias : tf.add(bias, causalBias(t));
+        return tf.sum(tf.square(attention(q, k, v, { causal, bias: added })));
+      };
+      const [byBlocks, whole] = [true, false].map((causal) => tf.valueAndGrads(loss(causal))([...args]));
+      await expectClose(byBlocks!.value, whole!.value, { atol: 1e-3, rtol: 1e-5 });
+      for (const i of [0, 1, 2]) await expectClose(byBlocks!.grads[i]!, whole!.grads[i]!, { atol: 1e-4, rtol: 1e-4 });
+    }
   });
 
   it("lets the last query of a continued sequence see every key", async () => {
