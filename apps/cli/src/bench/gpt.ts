@@ -38,6 +38,15 @@ function drawIds(count: number, rng: Rng): Int32Array {
   return ids;
 }
 
+/**
+ * Operations of a training step's matrix products: a multiplication and an addition for each weight of the layers and of
+ * the head, and for each pair of positions of the attention, whether masked or not; twice as many again for gradients.
+ */
+function productFlops({ blockSize, batchSize, nLayer, nEmbd }: Preset): number {
+  const perToken = nLayer * (12 * nEmbd ** 2 + 2 * blockSize * nEmbd) + VOCAB_SIZE * nEmbd;
+  return 3 * 2 * perToken * batchSize * blockSize;
+}
+
 function gptJob(preset: Preset): EngineBenchJob {
   const { name, summary, blockSize, batchSize, nLayer, nHead, nEmbd } = preset;
   return {
@@ -75,6 +84,7 @@ function gptJob(preset: Preset): EngineBenchJob {
           },
           nextBatch: async () => (await data.next()).value!,
           rng,
+          flops: productFlops(preset),
           config: {
             block: blockSize,
             batch: batchSize,

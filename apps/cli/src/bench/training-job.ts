@@ -1,7 +1,8 @@
 import { countParams, type Engine, type Rng, replaceState, treeDispose } from "@genai/core";
 import type * as tf from "@tensorflow/tfjs";
+import { productRate, timeProducts } from "./gemm.ts";
 import type { BenchRequest } from "./job.ts";
-import { type BenchResult, stepReport, timeSteps } from "./measure.ts";
+import { type BenchResult, median, round, stepReport, timeSteps } from "./measure.ts";
 
 export interface TrainingBench<S, B> {
   readonly name: string;
@@ -15,6 +16,8 @@ export interface TrainingBench<S, B> {
   readonly nextBatch: () => B | Promise<B>;
   readonly rng: Rng;
   readonly config: Readonly<Record<string, unknown>>;
+  /** Floating-point operations of the matrix products in one step, gradients included, if they are known. */
+  readonly flops?: number;
 }
 
 /**
@@ -44,13 +47,22 @@ export async function runTrainingBench<S, B>(
   const times = await timeSteps(step, counts);
   treeDispose(state);
   compiled.dispose();
+  const report = stepReport({ ...times, losses: [first, ...times.losses] }, job.perStep, job.unit);
   return {
     bench: job.name,
     engine: engine.name,
     threads: request.threads,
-    ...stepReport({ ...times, losses: [first, ...times.losses] }, job.perStep, job.unit),
+    ...report,
+    ...(job.flops === undefined ? {} : await productShare(engine, job.flops, times.wallMs, request.seed)),
     first_step_ms: Math.round(compileMs),
     params,
     config: job.config,
   };
+}
+
+/** The rate that a step's matrix products reach within the whole step, beside that of one large product by itself. */
+async function productShare(engine: Engine, flops: number, wallMs: readonly number[], seed: number) {
+  const gemm = productRate(median(await timeProducts(engine, { steps: 20, warmup: 5, seed })));
+  const step = flops / median(wallMs) / 1e6;
+  return { gemm_gflops: gemm, step_gflops: round(step, 1), gemm_share: round(step / gemm, 3) };
 }
