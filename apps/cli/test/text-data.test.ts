@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type DocumentKind, loadCorpus } from "../src/text/text-corpus.ts";
 import { chooseTokenizer, encodeText, endIdOf } from "../src/text/text-vocabulary.ts";
 import { tokenSource } from "../src/text/token-source.ts";
+import { torchPermutation } from "../src/text/torch-permutation.ts";
 
 let folder = "";
 beforeAll(async () => {
@@ -24,6 +25,13 @@ function fileOf(name: string, contents: string | Uint8Array): string {
 }
 const load = (source: string, documents: DocumentKind = "auto") =>
   loadCorpus(source, { documents, signal, note: () => {} });
+
+test("torchPermutation gives the order that PyTorch 1.13 gives", () => {
+  expect([...torchPermutation(10, 0)]).toEqual([4, 1, 7, 5, 3, 9, 0, 8, 6, 2]);
+  const order = torchPermutation(32033, 3407);
+  expect([...order.subarray(0, 6)]).toEqual([18545, 10853, 360, 10522, 2312, 27407]);
+  expect([...order.subarray(-4)]).toEqual([9964, 30618, 16636, 29400]);
+});
 
 describe("loadCorpus", () => {
   test("parts a text file into its first nine tenths and its last tenth", async () => {

@@ -110,6 +110,9 @@ export function languageModelJob<P extends Tree>(spec: LanguageModelSpec<P>): Tr
     topK: sampleTopK,
   });
   const count = endId === undefined ? 1 : sampledDocuments;
+  const validation = source.validationRows();
+  // A small part is measured whole.
+  const isSmall = validation.count <= training.evalBatches * batchSize;
   const estimate = (state: TrainingState, split: "train" | "validation", noise: Rng) =>
     meter.estimate(
       state.params as P,
@@ -141,7 +144,9 @@ export function languageModelJob<P extends Tree>(spec: LanguageModelSpec<P>): Tr
       every: training.evalEvery,
       async run(state, { step: at, rng: noise, folder, lines, show }) {
         const trainLoss = await estimate(state, "train", noise);
-        const valLoss = await estimate(state, "validation", noise);
+        const valLoss = isSmall
+          ? (await meter.measure(state.params as P, validation, batchSize, new AbortController().signal)).loss
+          : await estimate(state, "validation", noise);
         const before = bestOf(lines);
         if (!before || valLoss < before.valLoss) await spec.save(state.params as P, folder);
         if (training.sampleTokens > 0 && !signal.aborted) {

@@ -2,9 +2,10 @@ import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { FormatError, Rng } from "@genai/core";
-import { type DatasetEntry, datasets, loadTextFiles, type TextSet, type WordSet } from "@genai/datasets";
+import { type DatasetEntry, datasets, loadNames, loadTextFiles, type TextSet, type WordSet } from "@genai/datasets";
 import { type DataRequest, downloadNotes, inEnglish, unknownData } from "../data/data-names.ts";
 import { UsageError } from "../exit-code.ts";
+import { torchPermutation } from "./torch-permutation.ts";
 
 /** What `--documents` chooses from: what is a text of its own, with an end. */
 export const documentKinds = ["auto", "none", "lines", "paragraphs", "files"] as const;
@@ -24,6 +25,9 @@ export interface TextCorpus {
 const validationShare = 0.1;
 /** As makemore has it. */
 const mostValidationDocuments = 1000;
+
+/** By which makemore parts the names. */
+const makemoreSeed = 3407;
 
 const otherNames: Readonly<Record<string, string>> = { tinyshakespeare: "tiny-shakespeare", wikitext2: "wikitext-2" };
 
@@ -53,6 +57,11 @@ async function loadNamed(
   { documents, signal, note }: Parameters<typeof loadCorpus>[1],
 ): Promise<TextCorpus> {
   const onProgress = downloadNotes(note);
+  if (source === "names" && documents !== "none") {
+    const { words } = await loadNames({ split: "all", signal, onProgress });
+    const about = `${source}: ${entry.description}, makemore's split`;
+    return splitDocuments(about, words, torchPermutation(words.length, makemoreSeed).reverse());
+  }
   const parts = (["train", "validation", "test"] as const).filter((split) => (entry.size[split] ?? 0) > 0);
   const sets = [];
   for (const split of parts) sets.push(await entry.load({ split, signal, onProgress }));
@@ -100,7 +109,8 @@ function splitTexts(about: string, texts: readonly string[], kind: Exclude<Docum
   return splitDocuments(about, documents);
 }
 
-function splitDocuments(about: string, given: readonly string[]): TextCorpus {
+/** @param order which documents come first: those validate */
+function splitDocuments(about: string, given: readonly string[], order?: Int32Array): TextCorpus {
   const documents = given.map((text) => text.trim()).filter((text) => text !== "");
   if (documents.length < 2) {
     throw new UsageError(
@@ -108,12 +118,12 @@ function splitDocuments(about: string, given: readonly string[]): TextCorpus {
     );
   }
   const validated = Math.min(mostValidationDocuments, Math.max(1, Math.floor(documents.length * validationShare)));
-  const order = new Rng(0).fork("documents").draw({ kind: "permutation", size: documents.length });
+  const drawn = order ?? new Rng(0).fork("documents").draw({ kind: "permutation", size: documents.length });
   const pick = (indices: ArrayLike<number>) => Array.from(indices, (i) => documents[i]!);
   return corpus(about, {
     documents: true,
-    train: pick(order.subarray(validated)),
-    validation: pick(order.subarray(0, validated)),
+    train: pick(drawn.subarray(validated)),
+    validation: pick(drawn.subarray(0, validated)),
   });
 }
 
