@@ -185,16 +185,16 @@ async function finish(
   { folder, lines }: RunContext,
 ): Promise<JobOutcome> {
   const best = bestOf(lines);
-  const last = lines.at(-1)?.step;
-  const loaded = best && best.step !== last ? await tuned.load(state.params, folder.dir) : undefined;
-  let after: Assessment;
-  try {
-    after = await assess(loaded?.params ?? state.params);
-  } finally {
-    loaded?.dispose();
+  let after = await assess(state.params);
+  // The last steps have not been measured if time ran out.
+  const isLast = !best || best.step === lines.at(-1)?.step || after.metrics.valLoss! < best.valLoss!;
+  if (isLast) await tuned.save(state.params, folder.dir);
+  else {
+    const loaded = await tuned.load(state.params, folder.dir);
+    after = await assess(loaded.params).finally(loaded.dispose);
   }
   const before = await readBefore(folder);
-  const at = best && best.step !== last ? `weights of step ${best.step}` : undefined;
+  const at = isLast ? undefined : `weights of step ${best.step}`;
   const rows = figures[settings.kind as keyof typeof figures];
   const show = (assessment: Assessment | undefined, name: string, digits: number) =>
     assessment?.metrics[name] === undefined ? "?" : assessment.metrics[name].toFixed(digits);
@@ -205,7 +205,7 @@ async function finish(
       ...Object.fromEntries(Object.entries(before?.metrics ?? {}).map(([name, value]) => [`${name}Before`, value])),
       ...after.metrics,
       trainedParams: tuned.trained,
-      ...(best ? { bestStep: best.step } : {}),
+      ...(isLast ? {} : { bestStep: best.step }),
     },
     headline: rows.map(([name, label, digits], i) => ({
       label,
