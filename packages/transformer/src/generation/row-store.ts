@@ -123,20 +123,31 @@ export class RowStore<P extends Tree> {
     const size = Math.min(powerOfTwo(rows.length), this.#maxRows);
     if (before && joining.length === 0 && before.rows.length === size) return before;
     const slots = Math.max(before?.slots ?? 0, ...joining.map((row) => row.slots));
-    const caches = [...(before ? [before.cache] : []), ...joining.map(({ own }) => own!)];
-    const from = new Int32Array(size);
-    for (const [i, row] of rows.entries()) {
-      from[i] = row.own ? (before?.rows.length ?? 0) + joining.indexOf(row) : row.place!;
-    }
     this.#batch = undefined;
-    for (const row of joining) row.own = undefined;
-    const alone = caches.length === 1 && size === 1 && before === undefined;
-    const cache = alone
-      ? caches[0]!
-      : await consuming(tf.tensor1d(from, "int32"), (places) => this.#compose(caches, places, slots));
+    // One after the other, the first with those who stay: few combinations of sizes, so that few graphs are compiled.
+    const from = Int32Array.from({ length: size }, (_, i) => rows[i]?.place ?? 0);
+    let cache = before?.cache;
+    if (cache && joining.length === 0) cache = await this.#arrange([cache], from, slots);
+    for (const row of joining) {
+      const own = row.own!;
+      row.own = undefined;
+      const at = rows.indexOf(row);
+      if (!cache && size === 1) cache = own;
+      else if (!cache) cache = await this.#arrange([own], from, slots);
+      else {
+        from[at] = cache.lengths.shape[0];
+        cache = await this.#arrange([cache, own], from, slots);
+      }
+      // By now each row is in its place.
+      for (let i = 0; i < size; i++) from[i] = i;
+    }
     for (const [i, row] of rows.entries()) row.place = i;
-    this.#batch = { cache, rows: Array.from(from, (_, i) => rows[i]), slots };
+    this.#batch = { cache: cache!, rows: Array.from(from, (_, i) => rows[i]), slots };
     return this.#batch;
+  }
+
+  #arrange(caches: KvCache[], from: Int32Array, slots: number): Promise<KvCache> {
+    return consuming(tf.tensor1d(from, "int32"), (rows) => this.#compose(caches, rows, slots));
   }
 }
 
