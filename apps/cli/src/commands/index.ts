@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { addAnomaly } from "./anomaly.ts";
 import { addBench } from "./bench.ts";
+import { addChat } from "./chat.ts";
 import { addDoctor } from "./doctor.ts";
 import { addExport } from "./export.ts";
 import { addFinetune } from "./finetune.ts";
@@ -20,6 +21,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addFinetune,
   addSample,
   addGenerate,
+  addChat,
   addServe,
   addAnomaly,
   addImpute,
