@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Rng } from "@genai/core";
-import { createByteTokenizer, createTokenizer, type Tokenizer } from "@genai/tokenizer";
+import { createByteTokenizer, createTokenizer, type Tokenizer, trainCharacters } from "@genai/tokenizer";
 import { afterAll, describe, expect, it } from "vitest";
 import {
   encodeConversation,
@@ -46,6 +46,13 @@ describe("conversations", () => {
   it("end with a line where the vocabulary has no end", async () => {
     const { document } = await encodeConversation(plain, { prompt: "2+2=", completion: "4" }, undefined);
     expect(learnedText(plain, document)).toBe("____4\n");
+  });
+
+  it("are refused if the vocabulary lacks one of their characters", async () => {
+    const few = await trainCharacters(["abc"], { unkToken: null });
+    await expect(encodeConversation(few, { prompt: "ab", completion: "c!" }, undefined)).rejects.toThrow(
+      '--data: the character "!" is not in the vocabulary',
+    );
   });
 
   it("follow the chat template, every answer learned and no question", async () => {

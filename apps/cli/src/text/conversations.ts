@@ -3,6 +3,7 @@ import { Rng } from "@genai/core";
 import type { ChatMessage, Tokenizer } from "@genai/tokenizer";
 import { joinParts, type PreferencePair, type TextPart, type TokenDocument } from "@genai/transformer";
 import { UsageError } from "../exit-code.ts";
+import { encodeText } from "./text-vocabulary.ts";
 
 // Data to fine-tune on, one JSON object on each line: questions with answers, conversations, or answers of which one is
 // liked better. They become ids with marks at what is to be learned.
@@ -182,9 +183,8 @@ const rewritten = () =>
 const startsWith = (ids: Int32Array, head: Int32Array) =>
   head.length <= ids.length && head.every((id, i) => id === ids[i]);
 
-function encode(tokenizer: Tokenizer, text: string, addSpecialTokens: boolean): Int32Array {
-  return Int32Array.from(tokenizer.encode(text, { addSpecialTokens, truncation: false, padding: false }).ids);
-}
+const encode = (tokenizer: Tokenizer, text: string, addSpecialTokens: boolean): Int32Array =>
+  encodeText(tokenizer, text, { addSpecialTokens, what: "--data" });
 
 /** Items to learn from and items to measure with: a tenth, at most 500, at least one, drawn by a fixed seed. */
 export function splitItems<T>(items: readonly T[]): { readonly train: T[]; readonly validation: T[] } {
