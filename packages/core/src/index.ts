@@ -236,3 +236,11 @@ export {
   treeVisit,
   treeZip,
 } from "./tree.ts";
+export { BLOCK_SIZE, type Blocks, type CodeBits, fromBlocks, toBlocks } from "./weights/blocks.ts";
+export {
+  type ConvertWeightsOptions,
+  convertWeights,
+  plainWeights,
+  type WeightFormat,
+} from "./weights/convert-weights.ts";
+export { fromPanels, type MatrixLayout, toPanels } from "./weights/panels.ts";

@@ -1,4 +1,4 @@
-import type { Rng, Tree } from "@genai/core";
+import type { MatrixLayout, Rng, Tree } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { KvCache } from "./kv-cache.ts";
 
@@ -40,6 +40,8 @@ export interface CausalLm<P extends Tree = Tree> {
    *   tokens are none. The padding is forgotten. Default T.
    */
   step(params: P, ids: tf.Tensor2D, cache: KvCache, counts?: tf.Tensor1D): { logits: tf.Tensor2D; cache: KvCache };
+  /** Which parameters are matrices that activations are multiplied with, and which way round; see `convertLm`. */
+  matrixLayout?(path: string): MatrixLayout | undefined;
 }
 
 /** @throws unless ids are int32 [B, T] of at least one token and at most blockSize. */

@@ -166,6 +166,7 @@ export function gpt2Lm(config: Gpt2Config): CausalLm<Gpt2Params> {
     createCache: (batchSize, length) =>
       createKvCache({ batchSize, layers: nLayer, heads: nHead, length, headDim: nEmbd / nHead }),
     step: (params, ...read) => gpt2Step({ config, params }, ...read),
+    matrixLayout: (path) => (/^h\..*weight$/.test(path) ? "in-out" : path.startsWith("wpe") ? undefined : "out-in"),
   };
 }
 

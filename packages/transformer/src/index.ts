@@ -15,6 +15,7 @@ export {
   createBert,
 } from "./bert.ts";
 export { type CausalLm, type CausalLogitsOptions, checkIdRange, nextTokens } from "./causal-lm.ts";
+export { type ConvertedLm, type ConvertLmOptions, convertLm } from "./converted-lm.ts";
 export type { BatchRequest, BatchToken } from "./generation/batch-request.ts";
 export {
   type BatchScheduler,

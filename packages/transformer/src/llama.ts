@@ -184,6 +184,7 @@ export function llamaLm(config: LlamaConfig): CausalLm<LlamaParams> {
     createCache: (batchSize, length) =>
       createKvCache({ batchSize, layers: nLayer, heads: nKvHead, length, headDim: ropeOf(config).headDim }),
     step: (params, ...read) => llamaStep({ config, params }, ...read),
+    matrixLayout: () => "out-in",
   };
 }
 

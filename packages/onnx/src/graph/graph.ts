@@ -1,5 +1,8 @@
 /** Element types of graph values, by their ONNX names in TypeScript's spelling. */
-export type ElementType = "float32" | "int32" | "int64" | "bool";
+export type ElementType = "float32" | "int32" | "int64" | "bool" | "uint8";
+
+/** Their numbers in ONNX files. */
+export const DATA_TYPE: Readonly<Record<ElementType, number>> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 };
 
 /** Plain numbers of a constant; int64 constants are kept as numbers and must be safe integers. */
 export type ConstantData = Float32Array | Int32Array | Uint8Array | readonly number[];

@@ -1,14 +1,6 @@
 import { PbfWriter } from "pbf";
 import { foldIntoProducts } from "./fold-products.ts";
-import {
-  type Attribute,
-  type ElementType,
-  isConstant,
-  type Node,
-  reachableNodes,
-  sizeOf,
-  type Value,
-} from "./graph.ts";
+import { type Attribute, DATA_TYPE, isConstant, type Node, reachableNodes, sizeOf, type Value } from "./graph.ts";
 
 // The part of onnx.proto that graphs of this package need. Field numbers are those of
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
@@ -17,7 +9,6 @@ import {
 const OPSET = 21;
 const IR_VERSION = 10;
 
-const DATA_TYPE: Record<ElementType, number> = { float32: 1, int32: 6, int64: 7, bool: 9 };
 const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, ints: 7 };
 
 export interface OnnxModel {
@@ -61,6 +52,8 @@ function constantBytes(value: Value): Uint8Array {
       return new Uint8Array(BigInt64Array.from(data as number[], (n) => BigInt(n)).buffer);
     case "bool":
       return Uint8Array.from(data, (x) => (x ? 1 : 0));
+    case "uint8":
+      return data instanceof Uint8Array ? data : Uint8Array.from(data);
   }
 }
 

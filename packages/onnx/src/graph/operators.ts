@@ -1,4 +1,13 @@
-import { type ConstantData, type ElementType, type Graph, isConstant, sameShape, sizeOf, type Value } from "./graph.ts";
+import {
+  type ConstantData,
+  DATA_TYPE,
+  type ElementType,
+  type Graph,
+  isConstant,
+  sameShape,
+  sizeOf,
+  type Value,
+} from "./graph.ts";
 
 // ONNX operators as functions that simplify while they build: arithmetic with uniform constants is folded, neutral
 // elements vanish, reshapes and transposes of themselves collapse. What tfjs' gradients write out in full (products with
@@ -17,7 +26,7 @@ export function broadcastShape(a: readonly number[], b: readonly number[]): numb
 export function cast(g: Graph, x: Value, type: ElementType): Value {
   if (x.type === type) return x;
   if (x.fill !== undefined) return g.filled(type, x.shape, convert(x.fill, type));
-  return g.node("Cast", [x], type, x.shape, { to: { int: { float32: 1, int32: 6, int64: 7, bool: 9 }[type] } });
+  return g.node("Cast", [x], type, x.shape, { to: { int: DATA_TYPE[type] } });
 }
 
 const convert = (n: number, type: ElementType) =>

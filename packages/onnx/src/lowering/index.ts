@@ -7,6 +7,7 @@ import type { LoweringTable } from "./lowering.ts";
 import { pooling } from "./pooling.ts";
 import { reductions } from "./reduction.ts";
 import { shapes } from "./shape.ts";
+import { weights } from "./weights.ts";
 
 /** Every tfjs kernel that can be compiled, with the ONNX operators that it becomes. */
 export const lowerings: LoweringTable = {
@@ -18,4 +19,5 @@ export const lowerings: LoweringTable = {
   ...pooling,
   ...fusedKernels,
   ...decoding,
+  ...weights,
 };

@@ -3,10 +3,11 @@ import type { Graph, Value } from "../graph/graph.ts";
 import { add, matMul, reduce, reshape, transpose } from "../graph/operators.ts";
 import { activate } from "./elementwise.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
+import { multiplyForm } from "./weights.ts";
 
 /** tfjs multiplies the last two axes and broadcasts the ones before, as ONNX does. */
-const batchMatMul: Lowering = ({ graph: g, inputs: { a, b }, attrs }) =>
-  matMul(g, a!, b!, attrs.transposeA, attrs.transposeB);
+const batchMatMul: Lowering = ({ graph: g, inputs: { a, b }, attrs: { transposeA, transposeB } }) =>
+  multiplyForm(g, a!, b!, transposeA, transposeB) ?? matMul(g, a!, b!, transposeA, transposeB);
 
 const fusedMatMul: Lowering = ({ graph: g, inputs: { a, b, bias, preluActivationWeights }, attrs }) => {
   const product = matMul(g, a!, b!, attrs.transposeA, attrs.transposeB);

@@ -1,0 +1,96 @@
+import * as tf from "@tensorflow/tfjs";
+import type { Engine } from "../engine/engine.ts";
+import { isRecord, type Tree, treeDispose } from "../tree.ts";
+import { BLOCK_SIZE, type Blocks, fromBlocks, toBlocks } from "./blocks.ts";
+import { fromPanels, type MatrixLayout, toPanels } from "./panels.ts";
+
+// Parameters whose matrices are held in another form, for inference. A converted tree is a tree like any other; inside a
+// compiled function `plainWeights` gives the matrices back, and engines that know the forms multiply with them directly.
+
+/**
+ * How matrices are held: `panels` are float32, ordered for decoding; `int8` and `int4` are rounded, a quarter and an eighth
+ * of the size, plus an eighth of a float for the scales.
+ */
+export type WeightFormat = "panels" | "int8" | "int4";
+
+/** What stands in the place of a matrix. */
+type ConvertedMatrix =
+  | { readonly converted: "panels"; readonly outputs: number; readonly layout: MatrixLayout; panels: tf.Tensor3D }
+  | ({ readonly converted: "int8" | "int4"; readonly layout: MatrixLayout } & Blocks);
+
+export interface ConvertWeightsOptions {
+  readonly format: WeightFormat;
+  /** Which tensors are matrices of linear layers, and which way round; the others stay as they are. */
+  readonly layoutOf: (path: string, tensor: tf.Tensor) => MatrixLayout | undefined;
+  /** Overrides the format of single matrices, for instance that of the head; undefined leaves a matrix as it is. */
+  readonly formatOf?: (path: string, format: WeightFormat) => WeightFormat | undefined;
+  /** Disposes of every tensor of the original as soon as it is converted, so that memory holds one model only. */
+  readonly consume?: boolean;
+}
+
+/**
+ * The parameters with their matrices in another form: tensors of their own, with `consume` in the place of the old ones.
+ * Matrices that a format cannot hold (rounded ones need inputs in multiples of 32) stay as they are.
+ */
+export async function convertWeights(engine: Engine, params: Tree, options: ConvertWeightsOptions): Promise<Tree> {
+  const { format, layoutOf, formatOf = (_, f) => f, consume = false } = options;
+  const toForm = engine.compile((matrix: tf.Tensor2D, form: WeightFormat, layout: MatrixLayout) =>
+    form === "panels"
+      ? { panels: toPanels(matrix, layout) }
+      : (toBlocks(matrix, form === "int8" ? 8 : 4, layout) as Tree),
+  );
+  const made: Tree[] = [];
+  const convert = async (tensor: tf.Tensor, path: string): Promise<Tree> => {
+    const layout = tensor.rank === 2 ? layoutOf(path, tensor) : undefined;
+    const form = layout && formatOf(path, format);
+    if (!layout || !form || (form !== "panels" && inputsOf(tensor, layout) % BLOCK_SIZE !== 0)) {
+      const same = consume ? tensor : tensor.clone();
+      if (!consume) made.push(same);
+      return same;
+    }
+    const parts = (await toForm(tensor as tf.Tensor2D, form, layout)) as Record<string, tf.Tensor>;
+    made.push(parts);
+    if (consume) tensor.dispose();
+    const outputs = tensor.shape[layout === "out-in" ? 0 : 1];
+    return { converted: form, ...(form === "panels" ? { outputs } : {}), layout, ...parts };
+  };
+  const walk = async (node: Tree, path: string): Promise<Tree> => {
+    if (node instanceof tf.Tensor) return convert(node, path);
+    const at = (key: string | number) => (path === "" ? `${key}` : `${path}.${key}`);
+    if (Array.isArray(node)) {
+      const children: Tree[] = [];
+      for (const [i, child] of node.entries()) children.push(await walk(child, at(i)));
+      return children;
+    }
+    if (!isRecord(node)) return node;
+    const record: Record<string, Tree> = {};
+    for (const [key, child] of Object.entries(node)) record[key] = await walk(child, at(key));
+    return record;
+  };
+  try {
+    return await walk(params, "");
+  } catch (error) {
+    treeDispose(made);
+    throw error;
+  } finally {
+    toForm.dispose();
+  }
+}
+
+/** Parameters as a model's functions take them, of a tree that may hold converted matrices. Call it inside a tidy. */
+export function plainWeights<P extends Tree>(params: Tree): P {
+  const walk = (node: Tree): Tree => {
+    if (Array.isArray(node)) return node.map(walk);
+    if (!isRecord(node)) return node;
+    if ("converted" in node) return plainMatrix(node as ConvertedMatrix);
+    return Object.fromEntries(Object.entries(node).map(([key, child]) => [key, walk(child)]));
+  };
+  return walk(params) as P;
+}
+
+function plainMatrix(matrix: ConvertedMatrix): tf.Tensor2D {
+  if (matrix.converted === "panels") return fromPanels(matrix.panels, matrix.outputs, matrix.layout);
+  return fromBlocks(matrix, matrix.converted === "int8" ? 8 : 4, matrix.layout);
+}
+
+const inputsOf = ({ shape }: tf.Tensor, layout: MatrixLayout): number => shape[layout === "out-in" ? 1 : 0]!;

@@ -1,0 +1,195 @@
+import {
+  BLOCK_SIZE,
+  type CodeBits,
+  convertWeights,
+  embedding,
+  fromBlocks,
+  fromPanels,
+  linear,
+  type MatrixLayout,
+  plainWeights,
+  Rng,
+  type Tree,
+  toBlocks,
+  toPanels,
+  treeDispose,
+  treeEntries,
+  type WeightFormat,
+} from "@genai/core";
+import { describeOnEngines, expectClose } from "@genai/testing";
+import * as tf from "@tensorflow/tfjs";
+import { describe, expect, it } from "vitest";
+
+const layouts: MatrixLayout[] = ["out-in", "in-out"];
+const exact = { atol: 0, rtol: 0 };
+const draw = (seed: number, rows: number, columns: number) => new Rng(seed).normal([rows, columns]) as tf.Tensor2D;
+
+describe("toPanels", () => {
+  for (const layout of layouts) {
+    it(`is undone by fromPanels, ${layout}`, async () => {
+      for (const [rows, columns] of [
+        [64, 7],
+        [33, 5],
+        [1, 3],
+      ] as const) {
+        const matrix = layout === "out-in" ? draw(1, rows, columns) : draw(1, columns, rows);
+        const panels = toPanels(matrix, layout);
+        expect(panels.shape).toEqual([Math.ceil(rows / 32), columns, 32]);
+        await expectClose(fromPanels(panels, rows, layout), matrix, exact, `${rows} outputs`);
+      }
+    });
+  }
+
+  it("keeps the weights of 32 outputs for one input beside each other", async () => {
+    const matrix = tf.range(0, 64 * 3).reshape([64, 3]) as tf.Tensor2D;
+    const panels = (await toPanels(matrix, "out-in").array()) as number[][][];
+    expect(panels[1]![2]!.slice(0, 3)).toEqual([32 * 3 + 2, 33 * 3 + 2, 34 * 3 + 2]);
+  });
+});
+
+describe("toBlocks", () => {
+  for (const bits of [4, 8] as CodeBits[]) {
+    it(`rounds to half a step of each block at most, ${bits} bits`, async () => {
+      const matrix = draw(2, 6, 3 * BLOCK_SIZE).mul(tf.tensor2d([1, 10, 0.001, 1, 1e4, 0], [6, 1])) as tf.Tensor2D;
+      const blocks = toBlocks(matrix, bits, "out-in");
+      expect(blocks.units.shape).toEqual([6, 3, (BLOCK_SIZE * bits) / 16]);
+      const units = await blocks.units.data();
+      expect(Math.min(...units) >= 0 && Math.max(...units) < 2 ** 16).toBe(true);
+      const back = fromBlocks(blocks, bits, "out-in");
+      const steps = blocks.scales.abs().expandDims(2).tile([1, 1, BLOCK_SIZE]).reshape([6, -1]);
+      const errors = (await back.sub(matrix).abs().sub(steps.mul(1.0001)).data()) as Float32Array;
+      // The largest of the other sign may lie a step beyond the last code; all else is within half a step.
+      expect(Math.max(...errors)).toBeLessThanOrEqual(0);
+      const beyondHalf = (await back.sub(matrix).abs().greater(steps.mul(0.5001)).sum().data())[0]!;
+      expect(beyondHalf).toBeLessThanOrEqual(6 * 3);
+    });
+
+    it(`gives numbers that it can represent back as they are, ${bits} bits`, async () => {
+      const half = 2 ** (bits - 1);
+      const codes = Array.from({ length: 4 * BLOCK_SIZE }, (_, i) =>
+        i % BLOCK_SIZE === 0 ? -half : ((i * 7) % (2 * half)) - half,
+      );
+      const matrix = tf.tensor2d(
+        codes.map((c) => c * 0.25),
+        [2, 2 * BLOCK_SIZE],
+      );
+      await expectClose(fromBlocks(toBlocks(matrix, bits, "out-in"), bits, "out-in"), matrix, exact, "matrix");
+      const turned = matrix.transpose<tf.Tensor2D>();
+      await expectClose(fromBlocks(toBlocks(turned, bits, "in-out"), bits, "in-out"), turned, exact, "turned");
+    });
+  }
+
+  it("refuses inputs that do not fill their blocks", () => {
+    expect(() => toBlocks(draw(1, 4, 33), 4, "out-in")).toThrow("33 inputs; expected a multiple of 32");
+  });
+});
+
+describeOnEngines("convertWeights", (engine, name) => {
+  const model = () => ({
+    embedding: { weight: draw(1, 70, 64) },
+    layer: { weight: draw(2, 64, 96), bias: new Rng(3).normal([96]) as tf.Tensor1D },
+    odd: { weight: draw(4, 10, 65) },
+    rest: [draw(5, 3, 3)],
+  });
+  type Model = ReturnType<typeof model>;
+  const layoutOf = (path: string): MatrixLayout | undefined =>
+    path.startsWith("rest") ? undefined : path === "layer.weight" ? "in-out" : "out-in";
+  const forward = ({ embedding: table, layer }: Model, ids: tf.Tensor2D) =>
+    tf.tidy(() => {
+      const x = embedding(table, ids).reshape([-1, 64]);
+      const y = tf.matMul(x, layer.weight).add(layer.bias).slice([0, 0], [-1, 64]);
+      return { y, logits: linear(table, y) };
+    });
+
+  for (const format of ["panels", "int8", "int4"] as WeightFormat[]) {
+    for (const shape of [
+      [1, 1],
+      [2, 3],
+    ] as [number, number][]) {
+      it(`computes what the plain form does: ${format}, ids ${shape}`, async () => {
+        const params = model();
+        const converted = await convertWeights(engine(), params, { format, layoutOf });
+        const ids = tf.tensor2d([69, 0, 33, 5, 31, 32].slice(0, shape[0] * shape[1]), shape, "int32");
+        const fast = engine().compile((p: Tree, ids: tf.Tensor2D) =>
+          tf.tidy(() => forward(plainWeights<Model>(p), ids)),
+        );
+        const plain = engine().compile(forward);
+        const unpack = engine().compile((p: Tree) => tf.tidy(() => plainWeights<Model>(p) as never));
+        const rounded = (await unpack(converted)) as Model;
+        if (format === "panels") {
+          for (const [path, tensor] of treeEntries(rounded)) {
+            const original = treeEntries(params).find(([other]) => other === path)![1];
+            await expectClose(tensor, original, exact, path);
+          }
+        } else {
+          await expectClose(rounded.odd.weight, params.odd.weight, exact, "65 inputs, left alone");
+        }
+        const got = await fast(converted, ids);
+        const want = await plain(rounded, ids);
+        // ONNX Runtime rounds activations to 8 bits for the products with rounded weights.
+        const atol = format === "panels" ? 1e-3 : name.startsWith("onnx") ? 2 : 1e-3;
+        await expectClose(got.y, want.y, { atol, rtol: 1e-3 }, "after the linear layer");
+        if (format === "panels") await expectClose(got.logits, want.logits, { atol: 1e-2, rtol: 1e-3 }, "logits");
+        else await expectSimilar(got.logits, want.logits);
+        for (const fn of [fast, plain, unpack]) fn.dispose();
+      });
+    }
+  }
+
+  it("needs no more memory than one model if it consumes, and leaks nothing", async () => {
+    const before = tf.memory().numTensors;
+    const kept = model();
+    const converted = await convertWeights(engine(), kept, { format: "int4", layoutOf });
+    expect(treeEntries(kept).every(([, t]) => !t.isDisposed)).toBe(true);
+    treeDispose([kept, converted]);
+    expect(tf.memory().numTensors).toBe(before);
+    const consumed = model();
+    const other = await convertWeights(engine(), consumed, { format: "panels", layoutOf, consume: true });
+    expect(consumed.layer.weight.isDisposed).toBe(true);
+    treeDispose(other);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it("takes another form for single matrices", async () => {
+    const params = model();
+    const formatOf = (path: string, format: WeightFormat) =>
+      path === "embedding.weight" ? "int8" : path === "odd.weight" ? undefined : format;
+    const converted = (await convertWeights(engine(), params, { format: "int4", layoutOf, formatOf })) as {
+      embedding: { weight: { converted: string } };
+      layer: { weight: { converted: string } };
+      odd: { weight: tf.Tensor };
+    };
+    expect(converted.embedding.weight.converted).toBe("int8");
+    expect(converted.layer.weight.converted).toBe("int4");
+    expect(converted.odd.weight.shape).toEqual([10, 65]);
+  });
+
+  it("serves two models of one shape with their own weights", async () => {
+    const ids = tf.tensor2d([1], [1, 1], "int32");
+    const fast = engine().compile((p: Tree, ids: tf.Tensor2D) => tf.tidy(() => forward(plainWeights<Model>(p), ids).y));
+    const results: number[] = [];
+    const models: Tree[] = [];
+    for (const scale of [1, 2]) {
+      const params = model();
+      params.layer.weight = params.layer.weight.mul(scale);
+      params.layer.bias = params.layer.bias.mul(scale);
+      models.push(await convertWeights(engine(), params, { format: "int8", layoutOf }));
+    }
+    for (const which of [0, 1, 0]) results.push((await (await fast(models[which]!, ids)).data())[0]!);
+    expect(results[2]).toBe(results[0]);
+    expect(results[1]! / results[0]!).toBeCloseTo(2, 3);
+    fast.dispose();
+  });
+});
+
+/** Same direction, nearly: for sums of many rounded products. */
+async function expectSimilar(a: tf.Tensor, b: tf.Tensor): Promise<void> {
+  const [x, y] = [await a.data(), await b.data()];
+  let [xy, xx, yy] = [0, 0, 0];
+  for (let i = 0; i < x.length; i++) {
+    xy += x[i]! * y[i]!;
+    xx += x[i]! ** 2;
+    yy += y[i]! ** 2;
+  }
+  expect(xy / Math.sqrt(xx * yy)).toBeGreaterThan(0.999);
+}

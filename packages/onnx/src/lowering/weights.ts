@@ -1,0 +1,121 @@
+import { type Graph, sizeOf, type Value } from "../graph/graph.ts";
+import { add, binary, cast, gather, iota, mul, reshape, sub, transpose, unary } from "../graph/operators.ts";
+import type { Lowering, LoweringTable } from "./lowering.ts";
+
+// Matrices that are held in another form (core's weights/). The graph gets the nodes that make the plain matrix; products
+// with it and gathers of its rows read the form itself, so that those nodes are left over and never written.
+//
+// Shapes: N outputs, K inputs of a linear layer, P panels, S block size, T rows.
+
+const WIDTH = 32;
+
+type Form =
+  | { readonly kind: "panels"; readonly panels: Value; readonly outputs: number; readonly layout: string }
+  | {
+      readonly kind: "blocks";
+      readonly units: Value;
+      readonly scales: Value;
+      readonly bits: number;
+      readonly outputs: number;
+      readonly layout: string;
+    };
+
+/** The form behind a matrix of the graph. */
+const forms = new WeakMap<Value, Form>();
+
+const fromPanels: Lowering = ({ graph: g, inputs: { panels }, attrs: { outputs, layout } }) => {
+  const [count, inputs] = panels!.shape as [number, number];
+  const rows = reshape(g, transpose(g, panels!, [0, 2, 1]), [count * WIDTH, inputs]);
+  const whole = firstOf(g, rows, 0, outputs);
+  const matrix = layout === "out-in" ? whole : transpose(g, whole, [1, 0]);
+  forms.set(matrix, { kind: "panels", panels: panels!, outputs, layout });
+  return matrix;
+};
+
+const fromBlocks: Lowering = ({ graph: g, inputs: { units, scales }, attrs: { bits, layout } }) => {
+  const rows = decoded(g, units!, scales!, bits);
+  const matrix = layout === "out-in" ? rows : transpose(g, rows, [1, 0]);
+  forms.set(matrix, { kind: "blocks", units: units!, scales: scales!, bits, outputs: rows.shape[0]!, layout });
+  return matrix;
+};
+
+/** The rows [R, K] that units [R, K / S, S bits / 16] and scales [R, K / S] stand for. */
+function decoded(g: Graph, units: Value, scales: Value, bits: number): Value {
+  const [rows, blocks] = scales.shape as [number, number];
+  const size = 2 ** bits;
+  const perUnit = 16 / bits;
+  const x = cast(g, units, "float32");
+  const scalar = (n: number) => g.scalar("float32", n);
+  const above = Array.from({ length: perUnit + 1 }, (_, i) => unary(g, "Floor", mul(g, x, scalar(size ** -i))));
+  const codes = Array.from({ length: perUnit }, (_, i) => {
+    const code = sub(g, above[i]!, mul(g, above[i + 1]!, scalar(size)));
+    return reshape(g, code, [...x.shape, 1]);
+  });
+  const stacked = g.node("Concat", codes, "float32", [...x.shape, perUnit], { axis: { int: 3 } });
+  const width = x.shape[2]! * perUnit;
+  const centred = sub(g, reshape(g, stacked, [rows, blocks, width]), scalar(size / 2));
+  return reshape(g, mul(g, centred, reshape(g, scales, [rows, blocks, 1])), [rows, blocks * width]);
+}
+
+/** x [T, K] times a matrix that is held in another form, if that is what `b` is and the product goes that way. */
+export function multiplyForm(
+  g: Graph,
+  x: Value,
+  b: Value,
+  transposeX: boolean,
+  transposeB: boolean,
+): Value | undefined {
+  const form = forms.get(b);
+  if (!form || transposeX || x.shape.length !== 2 || (form.layout === "out-in") !== transposeB) return undefined;
+  const [t, k] = x.shape as [number, number];
+  const n = form.outputs;
+  if (form.kind === "panels") {
+    const count = form.panels.shape[0]!;
+    const product = g.node("MatMul", [x, form.panels], "float32", [count, t, WIDTH]);
+    return firstOf(g, reshape(g, transpose(g, product, [1, 0, 2]), [t, count * WIDTH]), 1, n);
+  }
+  // The operator prepares its weights when the graph is loaded, and is slow if it cannot.
+  const units = g.known(form.units);
+  const scales = g.known(form.scales);
+  if (!units?.data || !scales) return undefined;
+  const blocks = form.scales.shape[1]!;
+  const bytes = new Uint8Array(Uint16Array.from(units.data).buffer);
+  const codes = g.constant("uint8", [n, blocks, bytes.length / (n * blocks)], bytes);
+  const attributes = { K: k, N: n, bits: form.bits, block_size: k / blocks, accuracy_level: 4 };
+  return g.node(
+    "MatMulNBits",
+    [x, codes, scales],
+    "float32",
+    [t, n],
+    Object.fromEntries(Object.entries(attributes).map(([name, int]) => [name, { int }])),
+    "com.microsoft",
+  );
+}
+
+/** Rows of a matrix that is held in another form, if that is what `matrix` is. */
+export function gatherForm(g: Graph, matrix: Value, indices: Value): Value | undefined {
+  const form = forms.get(matrix);
+  if (form?.layout !== "out-in") return undefined;
+  const k = matrix.shape[1]!;
+  const shape = [...indices.shape, k];
+  const count = sizeOf(indices.shape);
+  const ids = reshape(g, indices, [count]);
+  if (form.kind === "blocks") {
+    return reshape(g, decoded(g, gather(g, form.units, ids, 0), gather(g, form.scales, ids, 0), form.bits), shape);
+  }
+  const width = g.scalar("int32", WIDTH);
+  const panel = binary(g, "Div", ids, width);
+  const lane = sub(g, ids, mul(g, panel, width));
+  const first = reshape(g, add(g, mul(g, panel, g.scalar("int32", k * WIDTH)), lane), [count, 1]);
+  const steps = reshape(g, mul(g, iota(g, k), width), [1, k]);
+  return reshape(g, gather(g, reshape(g, form.panels, [sizeOf(form.panels.shape)]), add(g, first, steps), 0), shape);
+}
+
+/** The first n along an axis. */
+function firstOf(g: Graph, x: Value, axis: number, n: number): Value {
+  if (x.shape[axis] === n) return x;
+  const shape = x.shape.map((dim, i) => (i === axis ? n : dim));
+  return g.node("Slice", [x, g.int64s([0]), g.int64s([n]), g.int64s([axis])], x.type, shape);
+}
+
+export const weights: LoweringTable = { GenaiFromPanels: fromPanels, GenaiFromBlocks: fromBlocks };
