@@ -243,4 +243,4 @@ export {
   plainWeights,
   type WeightFormat,
 } from "./weights/convert-weights.ts";
-export { fromPanels, type MatrixLayout, toPanels } from "./weights/panels.ts";
+export { fromPanels, type MatrixData, type MatrixLayout, toPanels } from "./weights/panels.ts";

@@ -37,9 +37,9 @@ export function encodeOnnxModel<A extends readonly unknown[]>(
   installCompat();
   const { paths } = flattenArguments(exampleArgs);
   const { inputNames = paths, metadata = {} } = options;
-  const traced = trace(fn as (...args: never[]) => unknown, exampleArgs);
+  const { outputs: recorded, traced } = trace(fn as (...args: never[]) => unknown, exampleArgs);
   const leaves = traced.leaves.map((leaf) =>
-    "argument" in leaf ? traced.arguments[leaf.argument]! : traced.outputs[leaf.output]!,
+    "argument" in leaf ? traced.arguments[leaf.argument]! : recorded[leaf.output]!,
   );
   const { outputNames = leaves.map((_, i) => `output${i}`) } = options;
   expectNames("inputNames", inputNames, paths.length, "tensors in the arguments");

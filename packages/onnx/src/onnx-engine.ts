@@ -20,7 +20,8 @@ import {
 } from "./runtime/onnx-runtime.ts";
 import { OnnxStorage } from "./runtime/onnx-storage.ts";
 import type { Program } from "./runtime/program.ts";
-import { type HeldData, holdData, releaseData, shareTensor, tensorOver } from "./tfjs-engine.ts";
+import { type HeldData, holdData, releaseData, shareTensor, tensorInfoOf, tensorOver } from "./tfjs-engine.ts";
+import { type CallPattern, callPattern, matchCall } from "./trace/call-pattern.ts";
 import { replay } from "./trace/recording-rng.ts";
 import { type FlatArguments, flattenArguments, type ResultLeaf, type Traced, trace } from "./trace/trace.ts";
 
@@ -68,7 +69,7 @@ interface Call {
   /** The arguments' tensors. */
   readonly held: readonly HeldData[];
   /** Which of them were donated, so that their memory may be written to. */
-  writable: readonly boolean[];
+  readonly writable: readonly boolean[];
 }
 
 class OnnxEngine implements Engine {
@@ -76,6 +77,8 @@ class OnnxEngine implements Engine {
   readonly #runtime: OnnxRuntime;
   readonly #storage: OnnxStorage;
   readonly #release = new Set<() => void>();
+  /** Arguments from elsewhere as ONNX Runtime takes them: parameters come again with every call. */
+  readonly #fed = new WeakMap<object, OrtTensor>();
   /** Calls run one after another: sessions are not re-entrant. */
   #queue: Promise<unknown> = Promise.resolve();
   #disposed = false;
@@ -101,19 +104,31 @@ class OnnxEngine implements Engine {
       freed = true;
       for (const plan of plans.values()) free(plan);
       plans.clear();
+      latest = undefined;
     };
     this.#release.add(release);
 
+    /** The latest call. */
+    let latest: { readonly pattern: CallPattern; readonly plan: Plan; readonly fixed: string } | undefined;
+    const prepare = (args: A): { plan: Plan; flat: FlatArguments } => {
+      const like = latest && matchCall(args, latest.pattern);
+      if (latest && like && fixedData(like, latest.plan.traced.fixed) === latest.fixed) {
+        return { plan: latest.plan, flat: like };
+      }
+      const flat = flattenArguments(args);
+      const plan = planFor(flat, args);
+      latest = { pattern: callPattern(args, flat), plan, fixed: fixedData(flat, plan.traced.fixed) };
+      return { plan, flat };
+    };
     const planFor = (flat: FlatArguments, args: A): Plan => {
-      const fixed = (fixedArguments.get(flat.key) ?? []).map((i) => numberOf(flat.tensors[i]!.dataId));
-      let key = `${flat.key}${fixed}`;
+      let key = flat.key + fixedData(flat, fixedArguments.get(flat.key) ?? []);
       let plan = plans.get(key);
       if (plan) {
         plans.delete(key);
       } else {
         plan = this.#plan(fn as (...args: never[]) => unknown, args);
         fixedArguments.set(flat.key, plan.traced.fixed);
-        key = `${flat.key}${plan.traced.fixed.map((i) => numberOf(flat.tensors[i]!.dataId))}`;
+        key = flat.key + fixedData(flat, plan.traced.fixed);
         const [oldest] = plans.keys();
         if (plans.size >= MAX_GRAPHS && oldest !== undefined) {
           free(plans.get(oldest)!);
@@ -127,23 +142,21 @@ class OnnxEngine implements Engine {
     const run = async (...args: A): Promise<R> => {
       // Everything that depends on the moment of the call happens before the first await: random numbers are drawn in the
       // order of the calls, and the arguments are held, so that the caller may dispose of them meanwhile.
-      const gifts = donated.flatMap((position) => treeLeaves(args[position]));
+      const gifts = new Set(donated.flatMap((position) => treeLeaves(args[position])));
       let call: Call;
       try {
         this.#assertUsable(what);
         if (freed) throw new Error(`${this.name} engine: ${what} was called after its dispose(); compile it again`);
-        const flat = flattenArguments(args);
-        const plan = planFor(flat, args);
+        const { plan, flat } = prepare(args);
         call = {
           what,
           plan,
           draws: this.#draw(plan.traced, flat.rngs),
           held: flat.tensors.map(holdData),
-          writable: [],
+          writable: flat.tensors.map((tensor) => gifts.has(tensor)),
         };
-        if (gifts.length > 0) call.writable = flat.tensors.map((tensor) => gifts.includes(tensor));
       } finally {
-        treeDispose(gifts);
+        treeDispose([...gifts]);
       }
       return (await this.#execute(call)) as R;
     };
@@ -168,19 +181,19 @@ class OnnxEngine implements Engine {
   }
 
   #plan(fn: (...args: never[]) => unknown, args: readonly unknown[]): Plan {
-    const traced = trace(fn, args);
-    const used = usedInputs(traced.outputs);
+    const { graph, outputs, traced } = trace(fn, args, (tensor) => this.#elementsOf(tensor));
+    const used = usedInputs(outputs);
     const inputs = [...traced.arguments, ...traced.draws].filter((value) => used.has(value));
     const program =
-      traced.outputs.length === 0
+      outputs.length === 0
         ? Promise.resolve(undefined)
         : this.#runtime.loader.load({
             inputs: inputs.map((value) => ({ name: value.input!, value })),
-            outputs: traced.outputs.map((value, i) => ({ name: `out${i}`, value })),
+            outputs: outputs.map((value, i) => ({ name: `out${i}`, value })),
           });
     program.catch(() => {}); // reported by the call that awaits it
-    const inPlace = traced.outputs.flatMap((value, output) => {
-      const place = traced.graph.inPlace.get(value);
+    const inPlace = outputs.flatMap((value, output) => {
+      const place = graph.inPlace.get(value);
       const argument = place ? traced.arguments.indexOf(place) : -1;
       return argument >= 0 ? [{ output, argument }] : [];
     });
@@ -205,6 +218,12 @@ class OnnxEngine implements Engine {
     } finally {
       for (const data of held) releaseData(data);
     }
+  }
+
+  /** The elements of a tensor as they are at this moment: memory that is used again once the tensor is gone. */
+  #elementsOf({ dataId }: tf.Tensor): Float32Array {
+    const own = this.#storage.find(dataId);
+    return (own?.location === "cpu" ? own.data : tensorInfoOf(dataId)!.backend.readSync(dataId)) as Float32Array;
   }
 
   #draw(traced: Traced, rngs: readonly Rng[]): Map<string, Float32Array | Int32Array> {
@@ -263,7 +282,13 @@ class OnnxEngine implements Engine {
       return sameDims(own.dims, value.shape) ? own : own.reshape(value.shape);
     }
     const take = (data: tf.backend_util.BackendValues) => this.#tensor(value, asTyped(value, data as Float32Array));
-    return isOnGpu(backend) ? backend.read(dataId).then(take) : take(backend.readSync(dataId) as Float32Array);
+    if (isOnGpu(backend)) return backend.read(dataId).then(take);
+    const known = this.#fed.get(dataId);
+    if (known?.type === value.type && sameDims(known.dims, value.shape)) return known;
+    const tensor = take(backend.readSync(dataId) as Float32Array);
+    // Only memory that is read in place: a copy, kept, would be memory twice.
+    if (tf.findBackend("cpu") === backend) this.#fed.set(dataId, tensor);
+    return tensor;
   }
 }
 
@@ -285,6 +310,10 @@ function asTyped(value: Value, data: Float32Array | Int32Array | Uint8Array) {
   if (value.type === "int32" && !(data instanceof Int32Array)) return Int32Array.from(data);
   return data;
 }
+
+/** Which tensors stand where a graph has constants. */
+const fixedData = ({ tensors }: FlatArguments, fixed: readonly number[]): string =>
+  fixed.map((i) => numberOf(tensors[i]!.dataId)).join();
 
 const sameDims = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((n, i) => n === b[i]);
 

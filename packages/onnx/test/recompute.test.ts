@@ -34,7 +34,7 @@ describe("recompute in a graph", () => {
   it("feeds what is drawn once, and makes masks of it twice", () => {
     const inner = ({ x, rng }: { x: tf.Tensor; rng: Rng }) => x.mul(rng.uniform([2]).greater(0.5).toFloat());
     const run = (x: tf.Tensor, rng: Rng) => tf.grad((x) => tf.sum(recompute(inner, { x: x.add(1), rng })))(x);
-    const traced = trace(run, [tf.tensor1d([1, 2]), new Rng(0)]);
+    const { traced } = trace(run, [tf.tensor1d([1, 2]), new Rng(0)]);
     expect(traced.draws.length).toBe(1);
     expect(traced.rngSteps.length).toBe(1);
   });
@@ -49,7 +49,7 @@ describe("recompute in a graph", () => {
       const copy = rng.copy();
       return [copy.fork("a").uniform([2]), rng.fork("a").uniform([2]), rng.normal([3]), copy.normal([3])];
     };
-    const traced = trace(same, [new Rng(0)]);
+    const { traced } = trace(same, [new Rng(0)]);
     expect(traced.draws.length).toBe(2);
     expect(traced.rngSteps.length).toBe(3);
   });

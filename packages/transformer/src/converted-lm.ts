@@ -1,4 +1,4 @@
-import { convertWeights, type Engine, plainWeights, type Tree, type WeightFormat } from "@genai/core";
+import { convertWeights, plainWeights, type Tree, type WeightFormat } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "./causal-lm.ts";
 
@@ -27,14 +27,13 @@ export interface ConvertLmOptions {
  * @throws if the model does not say which of its parameters are matrices
  */
 export async function convertLm<P extends Tree>(
-  engine: Engine,
   lm: CausalLm<P>,
   params: P,
   options: ConvertLmOptions = {},
 ): Promise<ConvertedLm> {
   const { matrixLayout } = lm;
   if (!matrixLayout) throw new Error("convertLm: the model has no matrixLayout; expected one that names its matrices");
-  const converted = await convertWeights(engine, params, { format: "panels", ...options, layoutOf: matrixLayout });
+  const converted = await convertWeights(params, { format: "panels", ...options, layoutOf: matrixLayout });
   const tidied = <R>(run: () => R): R => tf.tidy(() => run() as tf.TensorContainer) as R;
   return {
     lm: {

@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { fusedOp } from "../nn/fused.ts";
-import type { MatrixLayout } from "./panels.ts";
+import type { MatrixData, MatrixLayout } from "./panels.ts";
 
 // Matrices in 4 or 8 bits a weight: blocks of 32 inputs share a scale, w = (code - 2^(bits - 1)) scale. The same numbers as
 // llama.cpp's Q4_0 and Q8_0, but that codes of 8 bits use the whole range.
@@ -18,30 +18,44 @@ export type Blocks = {
   scales: tf.Tensor2D; // [N, K / S]
 };
 
-/** Rounds a matrix [N, K] or [K, N] to codes. K is a multiple of the block size, 32. */
-export function toBlocks(matrix: tf.Tensor2D, bits: CodeBits, layout: MatrixLayout): Blocks {
-  return tf.tidy(() => {
-    const rows = layout === "out-in" ? matrix : matrix.transpose<tf.Tensor2D>();
-    const [n, k] = rows.shape;
-    if (k % BLOCK_SIZE !== 0) {
-      throw new Error(`toBlocks: the matrix [${matrix.shape}] has ${k} inputs; expected a multiple of ${BLOCK_SIZE}`);
+/** Rounds a matrix [N, K] or [K, N] to codes: units and scales as in `Blocks`. K is a multiple of the block size, 32. */
+export function toBlocks(
+  { values, shape }: MatrixData,
+  bits: CodeBits,
+  layout: MatrixLayout,
+): { units: Int32Array; scales: Float32Array } {
+  const [outputs, inputs] = layout === "out-in" ? shape : [shape[1], shape[0]];
+  const [nextOutput, nextInput] = layout === "out-in" ? [inputs, 1] : [1, outputs];
+  if (inputs % BLOCK_SIZE !== 0) {
+    throw new Error(`toBlocks: the matrix [${shape}] has ${inputs} inputs; expected a multiple of ${BLOCK_SIZE}`);
+  }
+  const half = 2 ** (bits - 1);
+  const perUnit = 16 / bits;
+  const units = new Int32Array((outputs * inputs) / perUnit);
+  const scales = new Float32Array((outputs * inputs) / BLOCK_SIZE);
+  for (let n = 0, block = 0, unit = 0; n < outputs; n++) {
+    for (let k = 0; k < inputs; k += BLOCK_SIZE, block++) {
+      const first = n * nextOutput + k * nextInput;
+      // The largest weight, with its sign, gets the code 0, which lies furthest from the middle.
+      let largest = 0;
+      for (let i = 0; i < BLOCK_SIZE; i++) {
+        const w = values[first + i * nextInput]!;
+        if (Math.abs(w) > Math.abs(largest)) largest = w;
+      }
+      const scale = Math.fround(largest / -half);
+      scales[block] = scale;
+      const inverse = scale === 0 ? 0 : 1 / scale;
+      for (let i = 0; i < BLOCK_SIZE; unit++) {
+        let packed = 0;
+        for (let place = 0; place < 16; place += bits, i++) {
+          const code = Math.round(values[first + i * nextInput]! * inverse) + half;
+          packed |= Math.max(0, Math.min(2 * half - 1, code)) << place;
+        }
+        units[unit] = packed;
+      }
     }
-    const half = 2 ** (bits - 1);
-    const blocks = rows.reshape([n, k / BLOCK_SIZE, BLOCK_SIZE]);
-    const [low, high] = [blocks.min(2, true), blocks.max(2, true)];
-    // The largest weight, with its sign, gets the code 0, which lies furthest from the middle.
-    const largest = tf.where(tf.greater(high, tf.neg(low)), high, low);
-    const scales = largest.div(-half); // [N, K / S, 1]
-    const safe = tf.where(tf.equal(scales, 0), tf.onesLike(scales), scales);
-    const codes = tf.clipByValue(tf.round(blocks.div(safe)).add(half), 0, 2 * half - 1);
-    const perUnit = 16 / bits;
-    const places = tf.tensor1d(Array.from({ length: perUnit }, (_, i) => 2 ** (bits * i)));
-    const units = codes
-      .reshape([n, k / BLOCK_SIZE, BLOCK_SIZE / perUnit, perUnit])
-      .mul(places)
-      .sum(3);
-    return { units: units.toInt() as tf.Tensor3D, scales: scales.reshape([n, k / BLOCK_SIZE]) as tf.Tensor2D };
-  });
+  }
+  return { units, scales };
 }
 
 /** The matrix [N, K] or [K, N] that codes stand for. */

@@ -1,8 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Engine } from "../engine/engine.ts";
 import { isRecord, type Tree, treeDispose } from "../tree.ts";
 import { BLOCK_SIZE, type Blocks, fromBlocks, toBlocks } from "./blocks.ts";
-import { fromPanels, type MatrixLayout, toPanels } from "./panels.ts";
+import { fromPanels, type MatrixData, type MatrixLayout, toPanels } from "./panels.ts";
 
 // Parameters whose matrices are held in another form, for inference. A converted tree is a tree like any other; inside a
 // compiled function `plainWeights` gives the matrices back, and engines that know the forms multiply with them directly.
@@ -32,27 +31,22 @@ export interface ConvertWeightsOptions {
  * The parameters with their matrices in another form: tensors of their own, with `consume` in the place of the old ones.
  * Matrices that a format cannot hold (rounded ones need inputs in multiples of 32) stay as they are.
  */
-export async function convertWeights(engine: Engine, params: Tree, options: ConvertWeightsOptions): Promise<Tree> {
+export async function convertWeights(params: Tree, options: ConvertWeightsOptions): Promise<Tree> {
   const { format, layoutOf, formatOf = (_, f) => f, consume = false } = options;
-  const toForm = engine.compile((matrix: tf.Tensor2D, form: WeightFormat, layout: MatrixLayout) =>
-    form === "panels"
-      ? { panels: toPanels(matrix, layout) }
-      : (toBlocks(matrix, form === "int8" ? 8 : 4, layout) as Tree),
-  );
   const made: Tree[] = [];
   const convert = async (tensor: tf.Tensor, path: string): Promise<Tree> => {
     const layout = tensor.rank === 2 ? layoutOf(path, tensor) : undefined;
     const form = layout && formatOf(path, format);
     if (!layout || !form || (form !== "panels" && inputsOf(tensor, layout) % BLOCK_SIZE !== 0)) {
-      const same = consume ? tensor : tensor.clone();
-      if (!consume) made.push(same);
-      return same;
+      if (consume) return tensor;
+      made.push(tensor.clone());
+      return made.at(-1);
     }
-    const parts = (await toForm(tensor as tf.Tensor2D, form, layout)) as Record<string, tf.Tensor>;
-    made.push(parts);
+    const matrix = { values: (await tensor.data()) as Float32Array, shape: tensor.shape as [number, number] };
+    const converted = convertMatrix(matrix, form, layout);
+    made.push(converted);
     if (consume) tensor.dispose();
-    const outputs = tensor.shape[layout === "out-in" ? 0 : 1];
-    return { converted: form, ...(form === "panels" ? { outputs } : {}), layout, ...parts };
+    return converted;
   };
   const walk = async (node: Tree, path: string): Promise<Tree> => {
     if (node instanceof tf.Tensor) return convert(node, path);
@@ -72,9 +66,24 @@ export async function convertWeights(engine: Engine, params: Tree, options: Conv
   } catch (error) {
     treeDispose(made);
     throw error;
-  } finally {
-    toForm.dispose();
   }
+}
+
+function convertMatrix(matrix: MatrixData, form: WeightFormat, layout: MatrixLayout): ConvertedMatrix {
+  const [outputs, inputs] = layout === "out-in" ? matrix.shape : [matrix.shape[1], matrix.shape[0]];
+  if (form === "panels") {
+    const panels = tf.tensor(toPanels(matrix, layout), [Math.ceil(outputs / 32), inputs, 32]) as tf.Tensor3D;
+    return { converted: form, outputs, layout, panels };
+  }
+  const bits = form === "int8" ? 8 : 4;
+  const blocks = inputs / BLOCK_SIZE;
+  const { units, scales } = toBlocks(matrix, bits, layout);
+  return {
+    converted: form,
+    layout,
+    units: tf.tensor(units, [outputs, blocks, (BLOCK_SIZE * bits) / 16], "int32") as tf.Tensor3D,
+    scales: tf.tensor(scales, [outputs, blocks]) as tf.Tensor2D,
+  };
 }
 
 /** Parameters as a model's functions take them, of a tree that may hold converted matrices. Call it inside a tidy. */

@@ -11,19 +11,25 @@ const WIDTH = 32;
 /** Which axis of a matrix holds the outputs of its layer: [out, in] as in linear layers, or [in, out] as in GPT-2's. */
 export type MatrixLayout = "out-in" | "in-out";
 
+/** Numbers of a matrix, row by row. */
+export interface MatrixData {
+  readonly values: Float32Array;
+  readonly shape: readonly [number, number];
+}
+
 /** The panels [P, K, 32] of a matrix [N, K] or [K, N]; the last one is filled up with zeros. */
-export function toPanels(matrix: tf.Tensor2D, layout: MatrixLayout): tf.Tensor3D {
-  return tf.tidy(() => {
-    const [rows, columns] = matrix.shape;
-    const outputs = layout === "out-in" ? rows : columns;
-    const padding = Math.ceil(outputs / WIDTH) * WIDTH - outputs;
-    if (layout === "out-in") {
-      const padded = padding > 0 ? tf.pad(matrix, [[0, padding], [0, 0]]) : matrix; // biome-ignore format: one line
-      return padded.reshape([-1, WIDTH, columns]).transpose<tf.Tensor3D>([0, 2, 1]);
+export function toPanels({ values, shape }: MatrixData, layout: MatrixLayout): Float32Array {
+  const [outputs, inputs] = layout === "out-in" ? shape : [shape[1], shape[0]];
+  const [nextOutput, nextInput] = layout === "out-in" ? [inputs, 1] : [1, outputs];
+  const panels = new Float32Array(Math.ceil(outputs / WIDTH) * inputs * WIDTH);
+  for (let first = 0, at = 0; first < outputs; first += WIDTH) {
+    const count = Math.min(WIDTH, outputs - first);
+    for (let k = 0; k < inputs; k++, at += WIDTH) {
+      const from = first * nextOutput + k * nextInput;
+      for (let j = 0; j < count; j++) panels[at + j] = values[from + j * nextOutput]!;
     }
-    const padded = padding > 0 ? tf.pad(matrix, [[0, 0], [0, padding]]) : matrix; // biome-ignore format: one line
-    return padded.reshape([rows, -1, WIDTH]).transpose<tf.Tensor3D>([1, 0, 2]);
-  });
+  }
+  return panels;
 }
 
 /** The matrix [N, K] or [K, N] that panels [P, K, 32] were made of. */

@@ -1,6 +1,15 @@
 import { PbfWriter } from "pbf";
 import { foldIntoProducts } from "./fold-products.ts";
-import { type Attribute, DATA_TYPE, isConstant, type Node, reachableNodes, sizeOf, type Value } from "./graph.ts";
+import {
+  type Attribute,
+  DATA_TYPE,
+  type ElementType,
+  isConstant,
+  type Node,
+  reachableNodes,
+  sizeOf,
+  type Value,
+} from "./graph.ts";
 
 // The part of onnx.proto that graphs of this package need. Field numbers are those of
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
@@ -9,6 +18,7 @@ import { type Attribute, DATA_TYPE, isConstant, type Node, reachableNodes, sizeO
 const OPSET = 21;
 const IR_VERSION = 10;
 
+const ELEMENT_BYTES: Record<ElementType, number> = { float32: 4, int32: 4, int64: 8, bool: 1, uint8: 1 };
 const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, ints: 7 };
 
 export interface OnnxModel {
@@ -145,7 +155,10 @@ export function encodeOnnx(model: OnnxModel): Uint8Array {
     pbf.writeStringField(2, value);
   };
 
-  const pbf = new PbfWriter();
+  // Room for everything from the start: growing copies the weights again and again.
+  const constants = nodes.flatMap((node) => node.inputs).filter((v): v is Value => v?.data !== undefined);
+  const weights = [...new Set(constants)].reduce((n, v) => n + sizeOf(v.shape) * ELEMENT_BYTES[v.type], 0);
+  const pbf = new PbfWriter(new Uint8Array(weights + 1024 * nodes.length + 65536));
   pbf.writeVarintField(1, IR_VERSION);
   pbf.writeStringField(2, "@genai/onnx");
   pbf.writeMessage(7, writeGraph, null);

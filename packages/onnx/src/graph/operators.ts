@@ -81,6 +81,7 @@ export function expand(g: Graph, x: Value, shape: readonly number[]): Value {
 }
 
 export function unary(g: Graph, op: string, x: Value, type: ElementType = x.type): Value {
+  if (x.node?.op === "Reshape") return reshape(g, unary(g, op, x.node.inputs[0]!, type), x.shape);
   return g.node(op, [x], type, x.shape);
 }
 
@@ -120,6 +121,15 @@ export function binary(g: Graph, op: Arithmetic | Comparison, a: Value, b: Value
   }
   const x = slim(g, a, b, shape);
   const y = slim(g, b, x, shape);
+  // Reshapes move behind the operator, to meet others: those of layers that compute on rows undo each other.
+  const reshaped = [x, y].find((v) => v.node?.op === "Reshape" && sameShape(v.shape, shape));
+  if (reshaped && shape.length > 0) {
+    const source = reshaped.node!.inputs[0]!.shape;
+    const operands = [x, y].map((v) => (v.shape.length > 0 && sameShape(v.shape, shape) ? reshape(g, v, source) : v));
+    if (operands.every((v) => v.shape.length === 0 || sameShape(v.shape, source))) {
+      return reshape(g, g.node(op, operands, type, source), shape);
+    }
+  }
   if (sizeOf(x.shape) < sizeOf(shape) && sizeOf(y.shape) < sizeOf(shape)) {
     const small = broadcastShape(x.shape, y.shape);
     if (!sameShape(small, shape)) return expand(g, g.node(op, [x, y], type, small), shape);

@@ -1,6 +1,7 @@
 import type { Graph, Value } from "../graph/graph.ts";
 import { add, binary, broadcastShape, cast, div, expand, mul, neg, sub, unary, where } from "../graph/operators.ts";
 import type { KernelCall, Lowering, LoweringTable } from "./lowering.ts";
+import { addToProduct } from "./weights.ts";
 
 /** A kernel that is one ONNX operator on `x`. */
 const one =
@@ -175,7 +176,7 @@ export const elementwise: LoweringTable = {
       attrs.shape,
       Number(attrs.value),
     ),
-  Add: both(add),
+  Add: both((g, a, b) => addToProduct(g, a, b) ?? add(g, a, b)),
   AddN: ({ graph: g, inputs }) => Object.values(inputs).reduce((sum, x) => add(g, sum, x)),
   Sub: both(sub),
   Multiply: both(mul),

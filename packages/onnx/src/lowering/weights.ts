@@ -74,22 +74,42 @@ export function multiplyForm(
     const product = g.node("MatMul", [x, form.panels], "float32", [count, t, WIDTH]);
     return firstOf(g, reshape(g, transpose(g, product, [1, 0, 2]), [t, count * WIDTH]), 1, n);
   }
-  // The operator prepares its weights when the graph is loaded, and is slow if it cannot.
+  const known = constants(g, form);
+  if (!known) return undefined;
+  const blocks = form.scales.shape[1]!;
+  const codes = reshape(g, known.codes, [n, blocks, sizeOf(known.codes.shape) / (n * blocks)]);
+  const attributes = { K: k, N: n, bits: form.bits, block_size: k / blocks, accuracy_level: 4 };
+  return g.node("MatMulNBits", [x, codes, known.scales], "float32", [t, n], integers(attributes), "com.microsoft");
+}
+
+/** Codes uint8 [N, K bits / 8] and scales as constants: operators prepare them when the graph is loaded, or are slow. */
+function constants(g: Graph, form: Form & { kind: "blocks" }): { codes: Value; scales: Value } | undefined {
   const units = g.known(form.units);
   const scales = g.known(form.scales);
   if (!units?.data || !scales) return undefined;
-  const blocks = form.scales.shape[1]!;
-  const bytes = new Uint8Array(Uint16Array.from(units.data).buffer);
-  const codes = g.constant("uint8", [n, blocks, bytes.length / (n * blocks)], bytes);
-  const attributes = { K: k, N: n, bits: form.bits, block_size: k / blocks, accuracy_level: 4 };
-  return g.node(
-    "MatMulNBits",
-    [x, codes, scales],
-    "float32",
-    [t, n],
-    Object.fromEntries(Object.entries(attributes).map(([name, int]) => [name, { int }])),
-    "com.microsoft",
-  );
+  const known = codesOf.get(units) ?? new Uint8Array(Uint16Array.from(units.data).buffer);
+  codesOf.set(units, known);
+  return { codes: g.constant("uint8", [form.outputs, known.length / form.outputs], known), scales };
+}
+
+const codesOf = new WeakMap<Value, Uint8Array>();
+
+const integers = (values: Record<string, number>) =>
+  Object.fromEntries(Object.entries(values).map(([name, int]) => [name, { int }]));
+
+/** A product with rounded weights plus a vector: the operator adds it itself. */
+export function addToProduct(g: Graph, a: Value, b: Value): Value | undefined {
+  for (const [product, bias] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const { node } = product;
+    if (node?.op !== "MatMulNBits" || node.inputs.length > 3 || bias.shape.length !== 1) continue;
+    if (bias.shape[0] !== product.shape[1]) continue;
+    const inputs = [...node.inputs, null, null, bias];
+    return g.node("MatMulNBits", inputs, "float32", product.shape, { ...node.attributes }, "com.microsoft");
+  }
+  return undefined;
 }
 
 /** Rows of a matrix that is held in another form, if that is what `matrix` is. */
@@ -101,6 +121,14 @@ export function gatherForm(g: Graph, matrix: Value, indices: Value): Value | und
   const count = sizeOf(indices.shape);
   const ids = reshape(g, indices, [count]);
   if (form.kind === "blocks") {
+    const known = constants(g, form);
+    if (known) {
+      const attributes = { bits: form.bits, block_size: k / form.scales.shape[1]!, gather_axis: 0, quantize_axis: 1 };
+      const { codes, scales } = known;
+      const inputs = [codes, ids, scales];
+      const rows = g.node("GatherBlockQuantized", inputs, "float32", [count, k], integers(attributes), "com.microsoft");
+      return reshape(g, rows, shape);
+    }
     return reshape(g, decoded(g, gather(g, form.units, ids, 0), gather(g, form.scales, ids, 0), form.bits), shape);
   }
   const width = g.scalar("int32", WIDTH);

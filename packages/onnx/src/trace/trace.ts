@@ -1,6 +1,6 @@
 import { Rng, treeMap, treeVisit } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { drawName, Graph, type Value } from "../graph/graph.ts";
+import { type ConstantData, drawName, Graph, type Value } from "../graph/graph.ts";
 import { tensorInfoOf, withActiveBackend } from "../tfjs-engine.ts";
 import { elementType, explainMissingKernel, RECORDING_BACKEND, recordingBackend } from "./recording-backend.ts";
 import { RecordingRng, type RngStep } from "./recording-rng.ts";
@@ -57,8 +57,14 @@ function describe(value: unknown): string {
 export type ResultLeaf = { readonly output: number } | { readonly argument: number };
 
 /** A function recorded as a graph for one set of shapes. */
-export interface Traced {
+export interface Recording {
   readonly graph: Graph;
+  readonly outputs: readonly Value[];
+  readonly traced: Traced;
+}
+
+/** What of a recording is needed to call the function; holds no part of the graph, which has the weights as constants. */
+export interface Traced {
   /** Inputs of the graph that the arguments' tensors feed, in order; undefined for tensors that the function ignores. */
   readonly arguments: readonly Value[];
   /** Inputs that random draws feed. */
@@ -66,30 +72,37 @@ export interface Traced {
   readonly rngSteps: readonly RngStep[];
   /** Which of the arguments' tensors, by number, became constants of the graph. */
   readonly fixed: readonly number[];
-  readonly outputs: readonly Value[];
   /** The tensors of the result, in order. */
   readonly leaves: readonly ResultLeaf[];
   /** The result's tree, with the tensors that `make` gives for its leaves. */
   rebuild(make: (leaf: ResultLeaf) => tf.Tensor): unknown;
 }
 
+/** Reads the elements of an argument, which are not kept. */
+export type ReadElements = (tensor: tf.Tensor) => ConstantData;
+
 /**
- * Records `fn` on arguments of these shapes. Nothing is computed and no argument is read.
+ * Records `fn` on arguments of these shapes. Nothing is computed, and arguments are read only where an operator wants its
+ * weights as constants.
  *
  * @throws if the function reads a value, returns a Promise, or uses a kernel that has no lowering
  */
-export function trace(fn: (...args: never[]) => unknown, args: readonly unknown[]): Traced {
+export function trace(
+  fn: (...args: never[]) => unknown,
+  args: readonly unknown[],
+  read: ReadElements = elementsOf,
+): Recording {
   const what = fn.name === "" ? "the compiled function" : fn.name;
   const backend = recordingBackend();
   const graph = new Graph();
   backend.begin(graph);
   try {
     return withActiveBackend(RECORDING_BACKEND, () => {
-      let traced: Traced | undefined;
+      let recording: Recording | undefined;
       tf.tidy(() => {
-        traced = record(fn as (...args: unknown[]) => unknown, args, graph, what);
+        recording = record(fn as (...args: unknown[]) => unknown, args, { graph, what, read });
       });
-      return traced!;
+      return recording!;
     });
   } catch (error) {
     throw explainMissingKernel(error);
@@ -98,7 +111,11 @@ export function trace(fn: (...args: never[]) => unknown, args: readonly unknown[
   }
 }
 
-function record(fn: (...args: unknown[]) => unknown, args: readonly unknown[], graph: Graph, what: string): Traced {
+function record(
+  fn: (...args: unknown[]) => unknown,
+  args: readonly unknown[],
+  { graph, what, read }: { readonly graph: Graph; readonly what: string; readonly read: ReadElements },
+): Recording {
   const backend = recordingBackend();
   const inputs: Value[] = [];
   const draws: Value[] = [];
@@ -115,7 +132,7 @@ function record(fn: (...args: unknown[]) => unknown, args: readonly unknown[], g
   const placeholders = mapLeaves(args, (leaf) => {
     if (leaf instanceof tf.Tensor) {
       const type = elementType(leaf.dtype, `${what}: an argument`);
-      const value = graph.input(`arg${inputs.length}`, type, leaf.shape, () => elementsOf(leaf));
+      const value = graph.input(`arg${inputs.length}`, type, leaf.shape, () => read(leaf));
       inputs.push(value);
       return backend.tensorOf(value);
     }
@@ -148,12 +165,16 @@ function record(fn: (...args: unknown[]) => unknown, args: readonly unknown[], g
     // Any tensor marks the place; the template holds no data after the trace.
     return tensor;
   });
-  const rebuild = (make: (leaf: ResultLeaf) => tf.Tensor) => {
+  const fixed = inputs.flatMap((value, i) => (graph.fixed.has(value) ? [i] : []));
+  const traced = { arguments: inputs, draws, rngSteps, fixed, leaves, rebuild: rebuilder(template, leaves) };
+  return { graph, outputs, traced };
+}
+
+function rebuilder(template: unknown, leaves: readonly ResultLeaf[]): Traced["rebuild"] {
+  return (make) => {
     let i = 0;
     return treeMap(template, () => make(leaves[i++]!));
   };
-  const fixed = inputs.flatMap((value, i) => (graph.fixed.has(value) ? [i] : []));
-  return { graph, arguments: inputs, draws, rngSteps, fixed, outputs, leaves, rebuild };
 }
 
 const elementsOf = ({ dataId }: tf.Tensor) => tensorInfoOf(dataId)!.backend.readSync(dataId) as Float32Array;

@@ -1,0 +1,78 @@
+import { Rng } from "@genai/core";
+import * as tf from "@tensorflow/tfjs";
+import type { FlatArguments } from "./trace.ts";
+
+// Recognises calls like one before: a walk over the arguments beside a copy of their structure. Calls in a loop are like the
+// last one, and writing out what distinguishes them (`flattenArguments`) takes longer than a small graph runs.
+
+/** The structure of arguments without their data. */
+type Pattern =
+  | { readonly is: "tensor"; readonly dtype: string; readonly shape: readonly number[] }
+  | { readonly is: "rng"; readonly number: number }
+  | { readonly is: "array"; readonly children: readonly Pattern[] }
+  | { readonly is: "record"; readonly keys: readonly string[]; readonly children: readonly Pattern[] }
+  | { readonly is: "plain"; readonly value: unknown };
+
+/** A call to compare others with; it keeps no tensor alive. */
+export interface CallPattern {
+  readonly key: string;
+  readonly paths: readonly string[];
+  readonly pattern: Pattern;
+}
+
+export function callPattern(args: readonly unknown[], flat: FlatArguments): CallPattern {
+  const of = (node: unknown): Pattern => {
+    if (node instanceof tf.Tensor) return { is: "tensor", dtype: node.dtype, shape: [...node.shape] };
+    if (node instanceof Rng) return { is: "rng", number: flat.rngs.indexOf(node) };
+    if (Array.isArray(node)) return { is: "array", children: node.map(of) };
+    if (!isPlainRecord(node)) return { is: "plain", value: node };
+    const keys = Object.keys(node);
+    return { is: "record", keys, children: keys.map((key) => of(node[key])) };
+  };
+  return { key: flat.key, paths: flat.paths, pattern: of(args) };
+}
+
+/** The arguments flattened, if they are of the pattern: what `flattenArguments` gives. */
+export function matchCall(args: readonly unknown[], { key, paths, pattern }: CallPattern): FlatArguments | undefined {
+  const tensors: tf.Tensor[] = [];
+  const rngs: Rng[] = [];
+  const matches = (node: unknown, p: Pattern): boolean => {
+    switch (p.is) {
+      case "tensor":
+        if (!(node instanceof tf.Tensor) || node.isDisposed || node.dtype !== p.dtype) return false;
+        tensors.push(node);
+        return sameShape(node.shape, p.shape);
+      case "rng":
+        if (!(node instanceof Rng)) return false;
+        if (p.number === rngs.length) return rngs.push(node) > 0 && rngs.indexOf(node) === p.number;
+        return rngs[p.number] === node;
+      case "array":
+        return (
+          Array.isArray(node) &&
+          node.length === p.children.length &&
+          p.children.every((child, i) => matches(node[i], child))
+        );
+      case "record": {
+        if (!isPlainRecord(node)) return false;
+        const keys = Object.keys(node);
+        return (
+          keys.length === p.keys.length &&
+          p.keys.every((key, i) => keys[i] === key && matches(node[key], p.children[i]!))
+        );
+      }
+      case "plain":
+        return Object.is(node, p.value);
+    }
+  };
+  return matches(args, pattern) ? { key, paths, tensors, rngs } : undefined;
+}
+
+/** What trees descend into; tensors, generators and other objects of a class are not. */
+function isPlainRecord(node: unknown): node is Record<string, unknown> {
+  if (typeof node !== "object" || node === null || Array.isArray(node)) return false;
+  const proto = Object.getPrototypeOf(node);
+  return proto === null || proto === Object.prototype || Object.getPrototypeOf(proto) === null;
+}
+
+const sameShape = (a: readonly number[], b: readonly number[]) =>
+  a.length === b.length && a.every((n, i) => n === b[i]);
