@@ -1,5 +1,6 @@
 import { dataMnist } from "./data-mnist.ts";
 import { gemm } from "./gemm.ts";
+import { generateJobs } from "./generate.ts";
 import { gptBaby, gptCpu } from "./gpt.ts";
 import type { BenchJob } from "./job.ts";
 import { tableVae } from "./table-vae.ts";
@@ -18,6 +19,7 @@ export const benchJobs: readonly BenchJob[] = [
   tableVae,
   gptCpu,
   gptBaby,
+  ...generateJobs,
   dataMnist,
   tokenizerEncode,
   tokenizerLoad,

@@ -1,0 +1,113 @@
+import { countParams, Rng, type Tree, treeDispose, treeLeaves, type WeightFormat } from "@genai/core";
+import {
+  type CausalLm,
+  convertLm,
+  createDecoder,
+  createGpt2,
+  createLlama,
+  generate,
+  gpt2Lm,
+  gpt2Presets,
+  llamaLm,
+} from "@genai/transformer";
+import type { EngineBenchJob } from "./job.ts";
+import { median, peakRssMib, round } from "./measure.ts";
+
+// Greedy decoding with a cache: the counterpart of torch/gpt_generate.py. A step is one new token, with everything that a
+// caller waits for: the draw, the id on the host, the yield.
+
+const PROMPT = 64;
+const NEW = 128;
+
+interface Preset {
+  readonly name: string;
+  readonly summary: string;
+  readonly create: (rng: Rng) => { lm: CausalLm; params: Tree };
+}
+
+const gpt2Small: Preset = {
+  name: "gen_gpt2",
+  summary: "GPT-2 124M",
+  create: (rng) => {
+    const { config, params } = createGpt2({ ...gpt2Presets.gpt2, dropout: 0 }, rng);
+    return { lm: gpt2Lm(config) as CausalLm, params };
+  },
+};
+
+const llama15m: Preset = {
+  name: "gen_llama",
+  summary: "Llama 15M",
+  create: (rng) => {
+    const sizes = { vocabSize: 32000, blockSize: 256, nEmbd: 288, nHead: 6, nLayer: 6, nInner: 768 };
+    const { config, params } = createLlama({ ...sizes, rmsNormEps: 1e-5, tieWordEmbeddings: true }, rng);
+    return { lm: llamaLm(config) as CausalLm, params };
+  },
+};
+
+function generateJob(preset: Preset, format: WeightFormat): EngineBenchJob {
+  const bits = { panels: 32, int8: 8, int4: 4 }[format];
+  return {
+    name: format === "panels" ? preset.name : `${preset.name}_${format}`,
+    summary: `decoding, ${preset.summary}, ${bits}-bit weights, batch 1, prompt ${PROMPT}, ${NEW} new tokens`,
+    async run(engine, request) {
+      const rng = new Rng(request.seed);
+      const plain = preset.create(rng);
+      const count = countParams(plain.params);
+      const { lm, params } = await convertLm(plain.lm, plain.params, { format, consume: true });
+      const decoder = createDecoder(engine, lm);
+      const prompt = rng.draw({ kind: "integers", size: PROMPT, low: 0, high: 1000 });
+      const maxNewTokens = request.steps ?? NEW;
+      const whole = async () => {
+        const times: number[] = [];
+        let last = performance.now();
+        for await (const _ of generate(engine, lm, params, [prompt], { maxNewTokens, decoder })) {
+          const now = performance.now();
+          times.push(now - last);
+          last = now;
+        }
+        return times;
+      };
+      // Compiles both graphs, and touches all memory once.
+      for await (const { index } of generate(engine, lm, params, [prompt], { maxNewTokens, decoder })) {
+        if (index === (request.warmup ?? 4)) break;
+      }
+      const runs = [await whole(), await whole()];
+      decoder.dispose();
+      const bytes = treeLeaves(params).reduce((n, t) => n + weightBytes(t.dtype, t.size), 0);
+      treeDispose(params);
+      const prefill = runs.map((times) => times[0]!);
+      const tokens = runs.flatMap((times) => times.slice(1));
+      const quarter = Math.ceil((maxNewTokens - 1) / 4);
+      const total = Math.min(...runs.map((times) => times.reduce((a, b) => a + b, 0)));
+      return {
+        bench: `generate_${preset.name.slice("gen_".length)}`,
+        engine: engine.name,
+        threads: request.threads,
+        weights: format,
+        weights_mib: round(bytes / 2 ** 20, 1),
+        batch: 1,
+        prompt: PROMPT,
+        new: maxNewTokens,
+        params: count,
+        prefill_ms_median: round(median(prefill), 2),
+        prefill_ms_min: round(Math.min(...prefill), 2),
+        token_ms_median: round(median(tokens), 3),
+        token_ms_min: round(Math.min(...tokens), 3),
+        // Flat in position as long as attention does not dominate.
+        token_ms_first_quarter: round(median(runs.flatMap((times) => times.slice(1, 1 + quarter))), 3),
+        token_ms_last_quarter: round(median(runs.flatMap((times) => times.slice(-quarter))), 3),
+        tokens_per_s: round(1000 / median(tokens), 2),
+        tokens_per_s_best: round(1000 / Math.min(...tokens), 2),
+        tokens_per_s_overall: round((1000 * maxNewTokens) / total, 2),
+        peak_rss_mib: peakRssMib(),
+      };
+    },
+  };
+}
+
+/** Units of rounded weights hold 16 bits in an int32. */
+const weightBytes = (dtype: string, size: number): number => size * (dtype === "int32" ? 2 : 4);
+
+export const generateJobs: readonly EngineBenchJob[] = [gpt2Small, llama15m].flatMap((preset) =>
+  (["panels", "int8", "int4"] as const).map((format) => generateJob(preset, format)),
+);
