@@ -121,14 +121,12 @@ export function binary(g: Graph, op: Arithmetic | Comparison, a: Value, b: Value
   }
   const x = slim(g, a, b, shape);
   const y = slim(g, b, x, shape);
-  // Reshapes move behind the operator, to meet others: those of layers that compute on rows undo each other.
-  const reshaped = [x, y].find((v) => v.node?.op === "Reshape" && sameShape(v.shape, shape));
-  if (reshaped && shape.length > 0) {
+  // Reshapes move behind the operator, to meet others: those of layers that compute on rows undo each other. A factor stays
+  // where it is: the runtime looks for it next to products.
+  const reshaped = [x, y].find((v) => v.node?.op === "Reshape");
+  if (reshaped && sameShape(x.shape, shape) && sameShape(y.shape, shape) && shape.length > 0) {
     const source = reshaped.node!.inputs[0]!.shape;
-    const operands = [x, y].map((v) => (v.shape.length > 0 && sameShape(v.shape, shape) ? reshape(g, v, source) : v));
-    if (operands.every((v) => v.shape.length === 0 || sameShape(v.shape, source))) {
-      return reshape(g, g.node(op, operands, type, source), shape);
-    }
+    return reshape(g, g.node(op, [reshape(g, x, source), reshape(g, y, source)], type, source), shape);
   }
   if (sizeOf(x.shape) < sizeOf(shape) && sizeOf(y.shape) < sizeOf(shape)) {
     const small = broadcastShape(x.shape, y.shape);
