@@ -2,7 +2,7 @@ import { randomInt } from "node:crypto";
 import { type Engine, Rng } from "@genai/core";
 import { TextStream } from "@genai/tokenizer";
 import { type BatchScheduler, createBatchScheduler, type SamplingOptions } from "@genai/transformer";
-import type { TextModel } from "../text/text-model.ts";
+import type { WritingModel } from "../text/text-model.ts";
 
 export interface AnswerOptions {
   readonly maxNewTokens: number;
@@ -14,12 +14,16 @@ export interface AnswerOptions {
 /** Writes answers with a model; what is compiled for the first serves those after it. */
 export class AnswerWriter {
   readonly context: number;
-  readonly #model: TextModel;
+  readonly #model: WritingModel;
   readonly #scheduler: BatchScheduler;
   readonly #streams: Rng;
   #answers = 0;
 
-  constructor(engine: Engine, model: TextModel, options: { readonly context?: number; readonly seed?: number } = {}) {
+  constructor(
+    engine: Engine,
+    model: WritingModel,
+    options: { readonly context?: number; readonly seed?: number } = {},
+  ) {
     this.context = options.context ?? model.lm.blockSize;
     this.#model = model;
     this.#scheduler = createBatchScheduler(engine, model.lm, model.params, { maxRows: 1, maxTokens: this.context });

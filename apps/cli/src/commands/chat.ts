@@ -1,23 +1,19 @@
 import { readFile } from "node:fs/promises";
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { exitCode, exitCodeHelp, UsageError } from "../exit-code.ts";
-import { deviceOption, openEngine } from "../open-engine.ts";
 import { collected, wholeNumber } from "../option-parsers.ts";
 import { formatCount } from "../run/progress.ts";
 import { bold, dim, printNote } from "../terminal.ts";
 import { type SamplingFlags, samplingFlags, samplingOf } from "../text/sampling-flags.ts";
-import { openTextModel } from "../text/text-model.ts";
+import { type ModelFlags, modelFlags, openWritingModel } from "../text/writing-model.ts";
 
-interface ChatFlags extends SamplingFlags {
+interface ChatFlags extends SamplingFlags, ModelFlags {
   readonly system?: string;
   readonly maxTokens: number;
   readonly context?: number;
   readonly stop?: readonly string[];
   readonly seed?: number;
   readonly chatTemplate?: string;
-  readonly checkpoint: "best" | "latest";
-  readonly adapter?: string;
-  readonly device: string;
 }
 
 /** Adds `genai chat MODEL`. */
@@ -33,14 +29,9 @@ export function addChat(program: Command): void {
   command
     .option("--stop <text>", "end an answer before this (may be given several times)", collected)
     .option("--seed <n>", "the same seed answers the same (default: a new one each time)", wholeNumber(0))
-    .option("--chat-template <file>", "Jinja template, in place of the tokenizer's own")
-    .addOption(
-      new Option("--checkpoint <which>", "of a run: the weights with the best validation loss, or the latest")
-        .choices(["best", "latest"])
-        .default("best"),
-    )
-    .option("--adapter <dir>", "adapter in PEFT's format to merge into the weights")
-    .addOption(deviceOption())
+    .option("--chat-template <file>", "Jinja template, in place of the tokenizer's own");
+  for (const option of modelFlags()) command.addOption(option);
+  command
     .addHelpText(
       "after",
       `
@@ -57,19 +48,18 @@ ${exitCodeHelp}`,
 }
 
 async function chat(path: string, flags: ChatFlags): Promise<void> {
-  const { checkpoint, adapter, context, seed, system } = flags;
+  const { context, seed, system } = flags;
   const template = flags.chatTemplate === undefined ? undefined : await readTemplate(flags.chatTemplate);
   const [{ AnswerWriter }, { ChatRepl }, { createConversation }] = await Promise.all([
     import("../chat/answer-writer.ts"),
     import("../chat/chat-repl.ts"),
     import("../chat/conversation.ts"),
   ]);
-  const model = await openTextModel(path, { checkpoint, ...(adapter === undefined ? {} : { adapter }) });
+  const { model, engine } = await openWritingModel(path, flags);
   const { blockSize } = model.lm;
   if (context !== undefined && context > blockSize) {
     throw new UsageError(`--context ${context} is more than the model's context of ${blockSize} tokens`);
   }
-  const engine = await openEngine(flags.device);
   const writer = new AnswerWriter(engine, model, {
     ...(context !== undefined && { context }),
     ...(seed !== undefined && { seed }),

@@ -1,8 +1,7 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { linesOf } from "../data/word-data.ts";
 import { exitCodeHelp, InterruptedError, UsageError } from "../exit-code.ts";
 import { withInterrupt } from "../interrupt.ts";
-import { deviceOption, openEngine } from "../open-engine.ts";
 import { collected, wholeNumber } from "../option-parsers.ts";
 import { formatCount } from "../run/progress.ts";
 import { bold, dim, printJson, printNote } from "../terminal.ts";
@@ -10,11 +9,12 @@ import { type GenerateTextsOptions, generateTexts, searchTexts, type WholeText }
 import { promptIds } from "../text/prompt-ids.ts";
 import { printable } from "../text/sample-log.ts";
 import { type SamplingFlags, samplingFlags, samplingOf } from "../text/sampling-flags.ts";
-import { openTextModel, type TextModel } from "../text/text-model.ts";
+import type { WritingModel } from "../text/text-model.ts";
 import { TextsInOrder } from "../text/texts-in-order.ts";
+import { type ModelFlags, modelFlags, openWritingModel } from "../text/writing-model.ts";
 import { readAll, standardInput } from "../tokenizer/read-texts.ts";
 
-interface GenerateFlags extends SamplingFlags {
+interface GenerateFlags extends SamplingFlags, ModelFlags {
   readonly prompt?: readonly string[];
   readonly file?: string;
   readonly maxTokens: number;
@@ -26,10 +26,7 @@ interface GenerateFlags extends SamplingFlags {
   readonly slide?: boolean;
   readonly echo?: boolean;
   readonly allowSpecial?: boolean;
-  readonly checkpoint: "best" | "latest";
-  readonly adapter?: string;
   readonly logprobs?: boolean;
-  readonly device: string;
   readonly json?: boolean;
   readonly verbose?: boolean;
 }
@@ -61,15 +58,10 @@ export function addGenerate(program: Command): void {
     .option("--slide", "keep the end of a prompt that is longer than the context")
     .option("--echo", "print each prompt before its text")
     .option("--allow-special", "read special tokens that are typed in prompts as such")
-    .addOption(
-      new Option("--checkpoint <which>", "of a run: the weights with the best validation loss, or the latest")
-        .choices(["best", "latest"])
-        .default("best"),
-    )
-    .option("--adapter <dir>", "adapter in PEFT's format to merge into the weights")
     .option("--logprobs", "with --json: ids and log-probabilities of the tokens")
-    .addOption(deviceOption())
-    .option("--json", "print the result as one JSON object")
+    .option("--json", "print the result as one JSON object");
+  for (const option of modelFlags()) command.addOption(option);
+  command
     .addHelpText(
       "after",
       `
@@ -121,10 +113,9 @@ interface Continued extends Omit<WholeText, "logProb"> {
 }
 
 async function run(path: string, flags: GenerateFlags, signal: AbortSignal): Promise<void> {
-  const { slide = false, allowSpecial = false, checkpoint, adapter, json = false, beams } = flags;
+  const { slide = false, allowSpecial = false, json = false, beams } = flags;
   const prompts = await promptsOf(flags, signal);
-  const model = await openTextModel(path, { checkpoint, signal, ...(adapter === undefined ? {} : { adapter }) });
-  const engine = await openEngine(flags.device);
+  const { model, engine } = await openWritingModel(path, flags, signal);
   try {
     const what = (i: number) => (flags.file === undefined ? "--prompt" : `line ${i + 1} of ${flags.file}`);
     const ids = prompts.map((text, i) => promptIds(model, text, { what: what(i), slide, allowSpecial }));
@@ -175,7 +166,7 @@ interface Work<O> {
 }
 
 async function drawn(
-  model: TextModel,
+  model: WritingModel,
   { prompts, ids, options, clock, out }: Work<GenerateTextsOptions>,
 ): Promise<Continued[]> {
   const { count, logProbs, signal } = options;
@@ -219,7 +210,7 @@ async function drawn(
 }
 
 async function searched(
-  model: TextModel,
+  model: WritingModel,
   { prompts, ids, options, clock, out }: Work<GenerateTextsOptions & { readonly beams: number }>,
 ): Promise<Continued[]> {
   const { count } = options;
@@ -254,7 +245,7 @@ class TextOutput {
   readonly #order: TextsInOrder;
   #atLineStart = true;
 
-  constructor(prompts: readonly string[], { count, echo }: GenerateFlags, { stopIds }: TextModel) {
+  constructor(prompts: readonly string[], { count, echo }: GenerateFlags, { stopIds }: WritingModel) {
     const isTerminal = process.stdout.isTTY === true;
     const several = prompts.length * count > 1;
     // A reader that has seen enough, such as head, closes the pipe: nothing is wrong then.

@@ -1,14 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { createBatchScheduler } from "@genai/transformer";
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
-import { deviceOption, openEngine } from "../open-engine.ts";
 import { collected, nonNegativeNumber, positiveNumber, wholeNumber } from "../option-parsers.ts";
 import { formatCount } from "../run/progress.ts";
 import { bold, dim, printJson, printLine, printNote, red } from "../terminal.ts";
-import { openTextModel } from "../text/text-model.ts";
+import { type ModelFlags, modelFlags, openWritingModel } from "../text/writing-model.ts";
 
-interface ServeFlags {
+interface ServeFlags extends ModelFlags {
   readonly host: string;
   readonly port: number;
   readonly apiKey?: readonly string[];
@@ -22,16 +21,13 @@ interface ServeFlags {
   readonly cors?: readonly string[];
   readonly chatTemplate?: string;
   readonly name?: string;
-  readonly checkpoint: "best" | "latest";
-  readonly adapter?: string;
-  readonly device: string;
   readonly quiet?: boolean;
   readonly json?: boolean;
 }
 
 /** Adds `genai serve MODEL`. */
 export function addServe(program: Command): void {
-  program
+  const command = program
     .command("serve")
     .description("answer OpenAI's HTTP API with a language model: completions, chats, streams")
     .argument("<model>", "run folder of genai train gpt or finetune, Hugging Face folder, or hf:OWNER/NAME")
@@ -56,15 +52,10 @@ export function addServe(program: Command): void {
     .option("--cors <origin>", "let pages of this origin call, or * for all (may be given several times)", collected)
     .option("--chat-template <file>", "Jinja template for chats, in place of the tokenizer's own")
     .option("--name <name>", "what requests call the model (default: the last part of its path)")
-    .addOption(
-      new Option("--checkpoint <which>", "of a run: the weights with the best validation loss, or the latest")
-        .choices(["best", "latest"])
-        .default("best"),
-    )
-    .option("--adapter <dir>", "adapter in PEFT's format to merge into the weights")
-    .addOption(deviceOption())
     .option("--quiet", "print no line for each request")
-    .option("--json", "print the address, and each request, as one JSON object a line")
+    .option("--json", "print the address, and each request, as one JSON object a line");
+  for (const option of modelFlags()) command.addOption(option);
+  command
     .addHelpText(
       "after",
       `
@@ -93,10 +84,9 @@ async function serve(path: string, flags: ServeFlags): Promise<void> {
     import("../serve/listen.ts"),
     import("../serve/text-service.ts"),
   ]);
-  const { checkpoint, adapter, json = false, quiet = false } = flags;
-  const opened = await openTextModel(path, { checkpoint, ...(adapter === undefined ? {} : { adapter }) });
+  const { json = false, quiet = false } = flags;
+  const { model: opened, engine } = await openWritingModel(path, flags);
   const model = { ...opened, name: flags.name ?? opened.name };
-  const engine = await openEngine(flags.device);
   const { blockSize } = model.lm;
   if (flags.context !== undefined && flags.context > blockSize) {
     throw new UsageError(`--context ${flags.context} is more than the model's context of ${blockSize} tokens`);

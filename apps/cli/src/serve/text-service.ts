@@ -3,7 +3,7 @@ import { Rng } from "@genai/core";
 import { TextStream } from "@genai/tokenizer";
 import type { BatchRequest, BatchScheduler, BatchToken } from "@genai/transformer";
 import { startIds } from "../text/sample-texts.ts";
-import type { TextModel } from "../text/text-model.ts";
+import type { WritingModel } from "../text/text-model.ts";
 import { encodeText } from "../text/text-vocabulary.ts";
 import { ApiError } from "./api-error.ts";
 import { mergeAsync } from "./merge-async.ts";
@@ -31,12 +31,12 @@ export interface WriteOptions {
 
 /** Writes texts with a model for the requests of the API. */
 export class TextService {
-  readonly model: TextModel;
+  readonly model: WritingModel;
   readonly scheduler: BatchScheduler;
   /** Most new tokens that a request may ask for. */
   readonly maxNewTokens: number;
 
-  constructor(model: TextModel, scheduler: BatchScheduler, maxNewTokens: number) {
+  constructor(model: WritingModel, scheduler: BatchScheduler, maxNewTokens: number) {
     this.model = model;
     this.scheduler = scheduler;
     this.maxNewTokens = maxNewTokens;

@@ -1,7 +1,7 @@
 import { type Engine, Rng } from "@genai/core";
 import { TextStream } from "@genai/tokenizer";
 import { beamSearch, createDecoder, type SamplingOptions } from "@genai/transformer";
-import type { TextModel } from "./text-model.ts";
+import type { WritingModel } from "./text-model.ts";
 import { type TextPiece, writeTexts } from "./write-texts.ts";
 
 export interface GenerateTextsOptions {
@@ -26,7 +26,7 @@ export type GeneratedPiece = TextPiece & { readonly prompt: number; readonly sam
  * and the sample's number alone. Where the context ends, it slides.
  */
 export async function* generateTexts(
-  model: TextModel,
+  model: WritingModel,
   prompts: readonly (readonly number[])[],
   options: GenerateTextsOptions,
 ): AsyncGenerator<GeneratedPiece, void> {
@@ -72,7 +72,7 @@ export interface WholeText {
 
 /** The likeliest texts behind each prompt, as far as beams find them; the best first. */
 export async function searchTexts(
-  model: TextModel,
+  model: WritingModel,
   prompts: readonly (readonly number[])[],
   options: Pick<GenerateTextsOptions, "engine" | "count" | "maxTokens" | "stop" | "signal"> & {
     readonly beams: number;

@@ -1,6 +1,6 @@
 import { UsageError } from "../exit-code.ts";
 import { startIds } from "./sample-texts.ts";
-import type { TextModel } from "./text-model.ts";
+import type { WritingModel } from "./text-model.ts";
 import { encodeText } from "./text-vocabulary.ts";
 
 export interface PromptOptions {
@@ -17,7 +17,7 @@ export interface PromptOptions {
  *
  * @throws UsageError for a character that the vocabulary lacks, and a prompt that is longer than the context.
  */
-export function promptIds({ tokenizer, lm }: TextModel, prompt: string, options: PromptOptions): number[] {
+export function promptIds({ tokenizer, lm }: WritingModel, prompt: string, options: PromptOptions): number[] {
   const { what, slide, allowSpecial } = options;
   const ids = encodeText(tokenizer, prompt, {
     addSpecialTokens: true,

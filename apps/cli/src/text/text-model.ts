@@ -18,7 +18,8 @@ import { hubModelFolder, hubModelName, isHubModel } from "./hub-model.ts";
 
 // What the commands that write text open: a causal language model with its tokenizer.
 
-export interface TextModel {
+/** A model that writes. */
+export interface WritingModel {
   /** The last part of the path: what people call it. */
   readonly name: string;
   readonly architecture: string;
@@ -30,9 +31,13 @@ export interface TextModel {
   /** Whether the tokenizer knows how to write conversations. */
   readonly chatTemplate: boolean;
   readonly countParams: number;
+  dispose(): void;
+}
+
+/** A model as its files have it. */
+export interface TextModel extends WritingModel {
   /** The model as `savePretrained` takes it; shares its tensors. */
   readonly pretrained: PretrainedModel;
-  dispose(): void;
 }
 
 export interface OpenTextModelOptions {
