@@ -1,3 +1,4 @@
+import type { Value } from "../graph/graph.ts";
 import { binary, reduce, reshape, transpose } from "../graph/operators.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
 
@@ -14,9 +15,11 @@ const cachedAttention: Lowering = ({ graph: g, inputs, attrs }) => {
   const flat = (x: typeof q) => reshape(g, transpose(g, x!, [0, 2, 1, 3]), [b, t, x!.shape[1]! * d]);
   const total = binary(g, "Add", reduce(g, "ReduceMax", lengths!, [0], false), g.scalar("int32", t));
   const last = binary(g, "Add", lengths!, g.scalar("int32", t - 1));
+  const read = [flat(q), flat(k), flat(v)] as const;
+  const packed = splitSource(read);
   const [mixed, newK, newV] = g.nodes(
     "GroupQueryAttention",
-    [flat(q), flat(k), flat(v), pastK!, pastV!, last, total],
+    [...(packed ? [reshape(g, packed, [b, t, (h + 2 * heads) * d]), null, null] : read), pastK!, pastV!, last, total],
     [
       { type: "float32", shape: [b, t, h * d] },
       { type: "float32", shape: pastK!.shape },
@@ -34,5 +37,14 @@ const cachedAttention: Lowering = ({ graph: g, inputs, attrs }) => {
   g.inPlace.set(newV!, pastV!);
   return [transpose(g, reshape(g, mixed!, [b, t, h, d]), [0, 2, 1, 3]), newK!, newV!];
 };
+
+/** What queries, keys and values were split from, side by side: the operator takes them so. */
+function splitSource(parts: readonly Value[]): Value | undefined {
+  const sources = parts.map(({ node }) => (node?.op === "Reshape" ? node.inputs[0]! : undefined));
+  const split = sources[0]?.node;
+  if (split?.op !== "Split" || split.outputs.length !== parts.length) return undefined;
+  const alongLast = (split.attributes.axis as { int: number }).int === split.outputs[0]!.shape.length - 1;
+  return alongLast && split.outputs.every((output, i) => output === sources[i]) ? split.inputs[0]! : undefined;
+}
 
 export const decoding: LoweringTable = { GenaiCachedAttention: cachedAttention };
