@@ -96,6 +96,8 @@ export async function loadOnnxRuntime(device: OnnxDevice, options: OnnxRuntimeOp
     executionProviders: [device],
     graphOptimizationLevel: "all",
     logSeverityLevel: 4,
+    // With patterns the second run reserves one block for all activations beside the memory of the first one.
+    enableMemPattern: false,
     ...(node && options.threads !== undefined ? { intraOpNumThreads: options.threads } : {}),
     // In browsers, results of a GPU stay there, to be passed to the next call.
     ...(!node && device === "webgpu" ? { preferredOutputLocation: "gpu-buffer" } : {}),
