@@ -40,8 +40,9 @@ export async function openWritingModel(
     ...(signal && { signal }),
     ...(adapter !== undefined && { adapter }),
   });
+  let engine: Engine | undefined;
   try {
-    const engine = await openEngine(device);
+    engine = await openEngine(device);
     // Only the compiled engine multiplies with weights in another form; others would turn them back at every step.
     if (weights === "32" && !engine.name.startsWith("onnx")) return { model: plain, engine };
     const format = ({ 32: "panels", 8: "int8", 4: "int4" } as const)[weights];
@@ -49,6 +50,7 @@ export async function openWritingModel(
     return { model: { ...plain, lm, params, dispose: () => treeDispose(params) }, engine };
   } catch (error) {
     plain.dispose();
+    engine?.dispose();
     throw error;
   }
 }
