@@ -65,9 +65,9 @@ const browser = await chromium.launch({
 });
 try {
   const tab = await browser.newPage();
-  tab.on("pageerror", (error) => process.stderr.write(`${error.message}\n`));
+  const broken = new Promise((_, reject) => tab.on("pageerror", reject));
   await tab.goto(`http://localhost:${server.httpServer.address().port}/bench`);
-  await tab.waitForFunction("globalThis.ready", null, { timeout: 120_000 });
+  await Promise.race([broken, tab.waitForFunction("globalThis.ready", null, { timeout: 120_000 })]);
   const request = { steps: Number(values.steps), warmup: Number(values.warmup) };
   const result = await tab.evaluate(([j, e, r]) => globalThis.runBench(j, e, r), [job, engine, request]);
   process.stdout.write(`${JSON.stringify(result)}\n`);

@@ -1,4 +1,4 @@
-import { UsageError } from "../exit-code.ts";
+import { DataUnavailableError } from "@genai/datasets";
 
 /** A library that encodes with GPT-2's vocabulary. */
 export interface Gpt2Encoder {
@@ -17,7 +17,9 @@ export interface Gpt2Library {
 export async function gpt2Folder(): Promise<string> {
   const folder = process.env.GENAI_DATA_DIR;
   if (!folder)
-    throw new UsageError("The benchmarks of tokenizers need GENAI_DATA_DIR, with GPT-2's files in tokenizers/gpt2");
+    throw new DataUnavailableError(
+      "The benchmarks of tokenizers need GENAI_DATA_DIR, with GPT-2's files in tokenizers/gpt2",
+    );
   const { join } = await import("node:path");
   return join(folder, "tokenizers", "gpt2");
 }

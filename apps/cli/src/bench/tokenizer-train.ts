@@ -1,4 +1,4 @@
-import { UsageError } from "../exit-code.ts";
+import { DataUnavailableError } from "@genai/datasets";
 import type { HostBenchJob } from "./job.ts";
 import { median, peakRssMib, round } from "./measure.ts";
 
@@ -177,7 +177,9 @@ function* repeated(texts: readonly string[], characters: number): Generator<stri
 async function readText(name: string): Promise<string> {
   const folder = process.env.GENAI_DATA_DIR;
   if (!folder)
-    throw new UsageError("The benchmarks of tokenizers need GENAI_DATA_DIR, with the texts that they train on");
+    throw new DataUnavailableError(
+      "The benchmarks of tokenizers need GENAI_DATA_DIR, with the texts that they train on",
+    );
   const { readFile } = await import("node:fs/promises");
   const { join } = await import("node:path");
   return readFile(join(folder, name), "utf8");
