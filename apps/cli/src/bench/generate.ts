@@ -73,7 +73,7 @@ function generateJob(preset: Preset, format: WeightFormat): EngineBenchJob {
       }
       const runs = [await whole(), await whole()];
       decoder.dispose();
-      const bytes = treeLeaves(params).reduce((n, t) => n + weightBytes(t.dtype, t.size), 0);
+      const bytes = treeLeaves(params).reduce((n, t) => n + t.size * 4, 0);
       treeDispose(params);
       const prefill = runs.map((times) => times[0]!);
       const tokens = runs.flatMap((times) => times.slice(1));
@@ -104,9 +104,6 @@ function generateJob(preset: Preset, format: WeightFormat): EngineBenchJob {
     },
   };
 }
-
-/** Units of rounded weights hold 16 bits in an int32. */
-const weightBytes = (dtype: string, size: number): number => size * (dtype === "int32" ? 2 : 4);
 
 export const generateJobs: readonly EngineBenchJob[] = [gpt2Small, llama15m].flatMap((preset) =>
   (["panels", "int8", "int4"] as const).map((format) => generateJob(preset, format)),

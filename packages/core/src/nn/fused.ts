@@ -34,7 +34,7 @@ export interface FusedOps {
   GenaiCachedAttention: { scale: number; window: number };
   /** inputs { panels [P, K, 32] }; result a matrix; see weights/panels.ts */
   GenaiFromPanels: { outputs: number; layout: "out-in" | "in-out" };
-  /** inputs { units int32 [N, K / S, S bits / 16], scales [N, K / S] }; result a matrix; see weights/blocks.ts */
+  /** inputs { units int32 [N, K / S, S bits / 32], scales [N, K / S] }; result a matrix; see weights/blocks.ts */
   GenaiFromBlocks: { bits: 4 | 8; layout: "out-in" | "in-out" };
   /** inputs { x NHWC, weight [O, I/groups, kh, kw] }; result NHWC */
   GenaiConv2d: Conv2dAttrs;

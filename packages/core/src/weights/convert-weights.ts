@@ -81,7 +81,7 @@ function convertMatrix(matrix: MatrixData, form: WeightFormat, layout: MatrixLay
   return {
     converted: form,
     layout,
-    units: tf.tensor(units, [outputs, blocks, (BLOCK_SIZE * bits) / 16], "int32") as tf.Tensor3D,
+    units: tf.tensor(units, [outputs, blocks, (BLOCK_SIZE * bits) / 32], "int32") as tf.Tensor3D,
     scales: tf.tensor(scales, [outputs, blocks]) as tf.Tensor2D,
   };
 }

@@ -1,5 +1,5 @@
 import { type Graph, sizeOf, type Value } from "../graph/graph.ts";
-import { add, binary, cast, gather, iota, mul, reshape, sub, transpose, unary } from "../graph/operators.ts";
+import { add, binary, cast, gather, iota, mul, reshape, sub, transpose } from "../graph/operators.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
 
 // Matrices that are held in another form (core's weights/). The graph gets the nodes that make the plain matrix; products
@@ -39,21 +39,21 @@ const fromBlocks: Lowering = ({ graph: g, inputs: { units, scales }, attrs: { bi
   return matrix;
 };
 
-/** The rows [R, K] that units [R, K / S, S bits / 16] and scales [R, K / S] stand for. */
+/** The rows [R, K] that units [R, K / S, S bits / 32] and scales [R, K / S] stand for. */
 function decoded(g: Graph, units: Value, scales: Value, bits: number): Value {
   const [rows, blocks] = scales.shape as [number, number];
   const size = 2 ** bits;
-  const perUnit = 16 / bits;
-  const x = cast(g, units, "float32");
-  const scalar = (n: number) => g.scalar("float32", n);
-  const above = Array.from({ length: perUnit + 1 }, (_, i) => unary(g, "Floor", mul(g, x, scalar(size ** -i))));
+  const perUnit = 32 / bits;
+  const and = (x: Value, mask: number) => g.node("BitwiseAnd", [x, g.scalar("int32", mask)], "int32", x.shape);
   const codes = Array.from({ length: perUnit }, (_, i) => {
-    const code = sub(g, above[i]!, mul(g, above[i + 1]!, scalar(size)));
-    return reshape(g, code, [...x.shape, 1]);
+    // A division of what has only zeros below is a shift that keeps the sign, which the second mask takes off.
+    const field = and(units, (size - 1) << (bits * i));
+    const code = and(binary(g, "Div", field, g.scalar("int32", 1 << (bits * i))), size - 1);
+    return reshape(g, code, [...units.shape, 1]);
   });
-  const stacked = g.node("Concat", codes, "float32", [...x.shape, perUnit], { axis: { int: 3 } });
-  const width = x.shape[2]! * perUnit;
-  const centred = sub(g, reshape(g, stacked, [rows, blocks, width]), scalar(size / 2));
+  const stacked = g.node("Concat", codes, "int32", [...units.shape, perUnit], { axis: { int: 3 } });
+  const width = units.shape[2]! * perUnit;
+  const centred = sub(g, cast(g, reshape(g, stacked, [rows, blocks, width]), "float32"), g.scalar("float32", size / 2));
   return reshape(g, mul(g, centred, reshape(g, scales, [rows, blocks, 1])), [rows, blocks * width]);
 }
 
@@ -86,13 +86,18 @@ export function multiplyForm(
 function constants(g: Graph, form: Form & { kind: "blocks" }): { codes: Value; scales: Value } | undefined {
   const units = g.known(form.units);
   const scales = g.known(form.scales);
-  if (!units?.data || !scales) return undefined;
-  const known = codesOf.get(units) ?? new Uint8Array(Uint16Array.from(units.data).buffer);
-  codesOf.set(units, known);
-  return { codes: g.constant("uint8", [form.outputs, known.length / form.outputs], known), scales };
+  if (!(units?.data instanceof Int32Array) || !scales) return undefined;
+  let codes = codesOf.get(units);
+  if (!codes) {
+    const { buffer, byteOffset, byteLength } = units.data;
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+    codes = g.constant("uint8", [form.outputs, byteLength / form.outputs], bytes);
+    codesOf.set(units, codes);
+  }
+  return { codes, scales };
 }
 
-const codesOf = new WeakMap<Value, Uint8Array>();
+const codesOf = new WeakMap<Value, Value>();
 
 const integers = (values: Record<string, number>) =>
   Object.fromEntries(Object.entries(values).map(([name, int]) => [name, { int }]));
