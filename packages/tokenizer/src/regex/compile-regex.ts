@@ -1,14 +1,12 @@
 import { CodePointSet } from "../code-point-set.ts";
-import type {
-  AlternativeElementNode,
-  AlternativeNode,
-  CharacterClassElementNode,
-  CharacterClassNode,
-  CharacterSetNode,
-  FlagGroupModifiers,
-  QuantifierNode,
+import { type Contains, type Flags, isLineBreak, singleCodePoint, withFlags } from "./node-code-points.ts";
+import { alternativesLength, nodeLength } from "./node-length.ts";
+import {
+  type AlternativeElementNode,
+  type AlternativeNode,
+  parsePattern,
+  type QuantifierNode,
 } from "./parse-pattern.ts";
-import { parsePattern } from "./parse-pattern.ts";
 
 /** The program of the matcher: four numbers an instruction, the operation and its operands. */
 export interface RegexProgram {
@@ -62,11 +60,6 @@ export const assertion = {
 const maxInstructions = 50_000;
 const maxLookbehind = 255;
 
-interface Flags {
-  readonly ignoreCase: boolean;
-  readonly dotAll: boolean;
-}
-
 /** Compiles a regular expression in Oniguruma's (Ruby's) syntax. Throws an error that says what is not supported. */
 export function compileRegex(pattern: string): RegexProgram {
   const compiler = new Compiler();
@@ -79,8 +72,6 @@ export function compileRegex(pattern: string): RegexProgram {
     registers: compiler.registers,
   };
 }
-
-type Contains = (codePoint: number) => boolean;
 
 class Compiler {
   readonly code: number[] = [];
@@ -241,14 +232,6 @@ const unsupported: Readonly<Record<string, string>> = {
   Directive: "\\K",
 };
 
-function withFlags(flags: Flags, change: FlagGroupModifiers | undefined): Flags {
-  if (change === undefined) return flags;
-  return {
-    ignoreCase: change.disable?.ignoreCase ? false : change.enable?.ignoreCase ? true : flags.ignoreCase,
-    dotAll: change.disable?.dotAll ? false : change.enable?.dotAll ? true : flags.dotAll,
-  };
-}
-
 function assertionKind(kind: string, negate: boolean): number {
   switch (kind) {
     case "line_start":
@@ -268,166 +251,4 @@ function assertionKind(kind: string, negate: boolean): number {
     default:
       throw new Error(`uses an assertion (${kind}) that is not supported`);
   }
-}
-
-/** The test of a node that matches exactly one code point, or null. */
-function singleCodePoint(node: AlternativeElementNode | QuantifierNode["body"], flags: Flags): Contains | null {
-  if (node.type === "Character") return caseBlind((c) => c === node.value, flags);
-  if (node.type === "CharacterClass") return characterClass(node, flags);
-  if (node.type === "CharacterSet") {
-    if (node.kind === "text_segment" || (node.kind === "newline" && node.negate !== true)) return null;
-    return characterSet(node, flags);
-  }
-  if (node.type === "Group" && node.body.length === 1 && node.body[0]!.body.length === 1 && node.atomic !== true) {
-    const only = node.body[0]!.body[0]!;
-    if (only.type === "Directive") return null;
-    return singleCodePoint(only, withFlags(flags, node.flags));
-  }
-  return null;
-}
-
-function characterClass(node: CharacterClassNode, flags: Flags): Contains {
-  const tests = node.body.map((element) => classElement(element, flags));
-  const found: Contains =
-    node.kind === "intersection" ? (c) => tests.every((test) => test(c)) : (c) => tests.some((test) => test(c));
-  return node.negate ? (c) => !found(c) : found;
-}
-
-function classElement(element: CharacterClassElementNode, flags: Flags): Contains {
-  switch (element.type) {
-    case "Character":
-      return caseBlind((c) => c === element.value, flags);
-    case "CharacterClassRange": {
-      const { min, max } = element;
-      return caseBlind((c) => c >= min.value && c <= max.value, flags);
-    }
-    case "CharacterClass":
-      return characterClass(element, flags);
-    case "CharacterSet":
-      return characterSet(element, flags);
-  }
-}
-
-function caseBlind(contains: Contains, flags: Flags): Contains {
-  if (!flags.ignoreCase) return contains;
-  return (c) => {
-    if (contains(c)) return true;
-    // The Turkish letters fold to nothing but themselves.
-    if (c === 0x130 || c === 0x131) return false;
-    const letter = String.fromCodePoint(c);
-    const upper = letter.toUpperCase();
-    // Simple case folding: full mappings to several characters do not count.
-    return [letter.toLowerCase(), upper, upper.toLowerCase()].some((other) => {
-      const codePoint = other.codePointAt(0)!;
-      return String.fromCodePoint(codePoint) === other && contains(codePoint);
-    });
-  };
-}
-
-function isLineBreak(c: number): boolean {
-  return (c >= 0x0a && c <= 0x0d) || c === 0x85 || c === 0x2028 || c === 0x2029;
-}
-
-const posix: Readonly<Record<string, string>> = {
-  alnum: "[\\p{Alphabetic}\\p{Nd}]",
-  alpha: "\\p{Alphabetic}",
-  ascii: "[\\0-\\x7f]",
-  blank: "[\\p{Zs}\\t]",
-  cntrl: "\\p{Cc}",
-  digit: "\\p{Nd}",
-  graph: "[^\\p{White_Space}\\p{Cc}\\p{Cn}\\p{Cs}]",
-  lower: "\\p{Lowercase}",
-  print: "[^\\p{Cc}\\p{Cn}\\p{Cs}\\u2028\\u2029]",
-  punct: "[\\p{P}\\p{S}]",
-  space: "\\p{White_Space}",
-  upper: "\\p{Uppercase}",
-  word: "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]",
-  xdigit: "[0-9a-fA-F]",
-};
-
-function characterSet(node: CharacterSetNode, flags: Flags): Contains {
-  const found = unnegatedSet(node, flags);
-  return node.negate === true ? (c) => !found(c) : found;
-}
-
-function unnegatedSet(node: CharacterSetNode, flags: Flags): Contains {
-  switch (node.kind) {
-    case "any":
-      return () => true;
-    case "dot":
-      return flags.dotAll ? () => true : (c) => c !== 0x0a;
-    case "digit":
-      return javascriptSet("\\p{Nd}");
-    case "hex":
-      return javascriptSet("[0-9a-fA-F]");
-    case "newline":
-      return (c) => c === 0x0a;
-    case "space":
-      return javascriptSet("\\p{White_Space}");
-    case "word":
-      return javascriptSet("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe]");
-    case "posix":
-      return javascriptSet(posix[node.value] ?? "");
-    case "property":
-      return propertySet(node.value);
-    default:
-      throw new Error(`uses a set of characters (${node.kind}) that is not supported`);
-  }
-}
-
-function javascriptSet(source: string): Contains {
-  const regex = new RegExp(`^${source}$`, "u");
-  return (c) => regex.test(String.fromCodePoint(c));
-}
-
-function propertySet(name: string): Contains {
-  const lower = name.toLowerCase().replace(/[\s-]+/g, "_");
-  const title = lower.replace(/(^|_)[a-z]/g, (letter) => letter.toUpperCase());
-  if (lower === "punct") return javascriptSet("\\p{P}");
-  if (posix[lower] !== undefined) return javascriptSet(posix[lower]);
-  for (const candidate of [name, title, lower.toUpperCase(), `Script=${name}`, `Script=${title}`]) {
-    try {
-      return javascriptSet(`\\p{${candidate}}`);
-    } catch {
-      // Not a name of this kind.
-    }
-  }
-  throw new Error(`names a Unicode property (${name}) that is not known`);
-}
-
-/** Least and most code points that a node matches. */
-function nodeLength(node: AlternativeElementNode): readonly [number, number] {
-  switch (node.type) {
-    case "Character":
-    case "CharacterClass":
-      return [1, 1];
-    case "CharacterSet":
-      return node.kind === "newline" && node.negate !== true ? [1, 2] : [1, 1];
-    case "CapturingGroup":
-    case "Group":
-      return alternativesLength(node.body);
-    case "Quantifier": {
-      const [least, most] = nodeLength(node.body as AlternativeElementNode);
-      return [least * node.min, most === 0 ? 0 : most * node.max];
-    }
-    default:
-      return [0, 0];
-  }
-}
-
-function alternativesLength(list: readonly AlternativeNode[]): readonly [number, number] {
-  let least = Infinity;
-  let most = 0;
-  for (const alternative of list) {
-    let low = 0;
-    let high = 0;
-    for (const node of alternative.body) {
-      const [a, b] = nodeLength(node);
-      low += a;
-      high += b;
-    }
-    least = Math.min(least, low);
-    most = Math.max(most, high);
-  }
-  return [least, most];
 }
