@@ -1,5 +1,5 @@
 import { formatDuration } from "../run/progress.ts";
-import { type RunOutcome, speedOf } from "../run/train-run.ts";
+import { type RunOutcome, speedOf } from "../run/run-outcome.ts";
 import { alignColumns, bold, dim, printJson, printLine } from "../terminal.ts";
 
 /** Prints what a run has come to. */

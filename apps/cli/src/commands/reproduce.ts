@@ -5,7 +5,7 @@ import { positiveNumber, wholeNumber } from "../option-parsers.ts";
 import { recipeNamed, recipes } from "../recipes/index.ts";
 import { isReached, type Obtained, type RecipeReport } from "../recipes/recipe.ts";
 import { formatDuration } from "../run/progress.ts";
-import { speedOf } from "../run/train-run.ts";
+import { speedOf } from "../run/run-outcome.ts";
 import { alignColumns, bold, dim, green, printJson, printLine, red } from "../terminal.ts";
 
 interface ReproduceOptions {

@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { gptFamily } from "../families/gpt/index.ts";
 import { newRunFolder } from "../run/run-folder.ts";
-import { type RunOutcome, startRun } from "../run/train-run.ts";
+import type { RunOutcome } from "../run/run-outcome.ts";
+import { startRun } from "../run/train-run.ts";
 import { completeSettings } from "../run/train-settings.ts";
 import { type Obtained, type Recipe, trainingRecipe } from "./recipe.ts";
 

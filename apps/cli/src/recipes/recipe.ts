@@ -1,5 +1,6 @@
 import type { Family } from "../families/family.ts";
-import { type RunOutcome, startRun } from "../run/train-run.ts";
+import type { RunOutcome } from "../run/run-outcome.ts";
+import { startRun } from "../run/train-run.ts";
 import { completeSettings, type GivenSettings } from "../run/train-settings.ts";
 
 /** Something that `genai reproduce` trains and measures beside published numbers. */
