@@ -16,6 +16,11 @@ export function printNote(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+/** Ends the program when nobody reads its output any more: a reader that has seen enough, such as head, is no error. */
+export function endWithReader(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+}
+
 const styled = (on: string) => (text: string) =>
   process.stdout.isTTY && process.env.NO_COLOR === undefined ? `\u001b[${on}m${text}\u001b[0m` : text;
 

@@ -1,19 +1,18 @@
-import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { exitCode, exitCodeHelp, UsageError } from "../exit-code.ts";
 import { collected, wholeNumber } from "../option-parsers.ts";
 import { formatCount } from "../run/progress.ts";
-import { bold, dim, printNote } from "../terminal.ts";
+import { bold, dim, endWithReader, printNote } from "../terminal.ts";
+import { type ChatTemplateFlags, chatTemplateOption, readChatTemplate } from "../text/chat-template.ts";
 import { type SamplingFlags, samplingFlags, samplingOf } from "../text/sampling-flags.ts";
-import { type ModelFlags, modelFlags, openWritingModel } from "../text/writing-model.ts";
+import { type ModelFlags, modelArgument, modelFlags, openWritingModel } from "../text/writing-model.ts";
 
-interface ChatFlags extends SamplingFlags, ModelFlags {
+interface ChatFlags extends SamplingFlags, ModelFlags, ChatTemplateFlags {
   readonly system?: string;
   readonly maxTokens: number;
   readonly context?: number;
   readonly stop?: readonly string[];
   readonly seed?: number;
-  readonly chatTemplate?: string;
 }
 
 /** Adds `genai chat MODEL`. */
@@ -21,7 +20,7 @@ export function addChat(program: Command): void {
   const command = program
     .command("chat")
     .description("talk with a language model in the terminal")
-    .argument("<model>", "run folder of genai train gpt or finetune, Hugging Face folder, or hf:OWNER/NAME")
+    .argument("<model>", modelArgument)
     .option("--system <text>", "tell the model how to be")
     .option("--max-tokens <n>", "at most this many tokens for each answer", wholeNumber(1), 512)
     .option("--context <n>", "tokens that the model sees at most (default: its context)", wholeNumber(16));
@@ -29,7 +28,7 @@ export function addChat(program: Command): void {
   command
     .option("--stop <text>", "end an answer before this (may be given several times)", collected)
     .option("--seed <n>", "the same seed answers the same (default: a new one each time)", wholeNumber(0))
-    .option("--chat-template <file>", "Jinja template, in place of the tokenizer's own");
+    .addOption(chatTemplateOption());
   for (const option of modelFlags()) command.addOption(option);
   command
     .addHelpText(
@@ -49,7 +48,7 @@ ${exitCodeHelp}`,
 
 async function chat(path: string, flags: ChatFlags): Promise<void> {
   const { context, seed, system } = flags;
-  const template = flags.chatTemplate === undefined ? undefined : await readTemplate(flags.chatTemplate);
+  const template = await readChatTemplate(flags);
   const [{ AnswerWriter }, { ChatRepl }, { createConversation }] = await Promise.all([
     import("../chat/answer-writer.ts"),
     import("../chat/chat-repl.ts"),
@@ -81,8 +80,7 @@ async function chat(path: string, flags: ChatFlags): Promise<void> {
     output: process.stdout,
     note: printNote,
   });
-  // A reader that has seen enough, such as head, closes the pipe: nothing is wrong then.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  endWithReader();
   process.on("SIGINT", () => {
     if (!repl.interrupt()) process.exit(exitCode.interrupted);
   });
@@ -92,13 +90,5 @@ async function chat(path: string, flags: ChatFlags): Promise<void> {
     await writer.dispose();
     model.dispose();
     engine.dispose();
-  }
-}
-
-async function readTemplate(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    throw new UsageError(`--chat-template ${file} cannot be read: ${error instanceof Error ? error.message : error}`);
   }
 }

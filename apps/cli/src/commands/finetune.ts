@@ -4,35 +4,20 @@ import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
 import { defaultLearningRate, finetuneFamily, finetuneOptions } from "../families/finetune/index.ts";
-import { deviceOption } from "../open-engine.ts";
-import { positiveNumber, wholeNumber } from "../option-parsers.ts";
-import { RunFolder } from "../run/run-folder.ts";
-import { resumeRun, startRun } from "../run/train-run.ts";
+import { startRun } from "../run/train-run.ts";
 import { completeSettings } from "../run/train-settings.ts";
 import { alignColumns } from "../terminal.ts";
 import { formatOf, readJsonLines } from "../text/conversations.ts";
 import { isHubModel } from "../text/hub-model.ts";
 import { reportRun } from "./report-run.ts";
+import { addTrainingOptions, familyValues, resumeFolder, type TrainingFlags } from "./training-command.ts";
 
-interface FinetuneValues {
-  data?: string;
-  format: string;
-  steps?: number;
-  seconds?: number;
-  batchSize?: number;
-  learningRate?: number;
-  seed: number;
-  device: string;
-  out?: string;
-  resume?: string;
-  checkpointEvery: number;
-  json?: boolean;
-  method?: string;
+interface FinetuneFlags extends TrainingFlags {
+  readonly format: string;
+  readonly method?: string;
 }
 
 const formats = finetuneFamily.kinds.map(({ name }) => name);
-/** Options that may be given together with --resume; all others are read from the run's config.json. */
-const resumable = new Set(["resume", "steps", "seconds", "device", "checkpointEvery", "json", "verbose"]);
 
 /** Adds `genai finetune MODEL`. */
 export function addFinetune(program: Command): void {
@@ -45,72 +30,34 @@ export function addFinetune(program: Command): void {
       new Option("--format <name>", "what the data is; auto looks at its first line")
         .choices(["auto", ...formats])
         .default("auto"),
-    )
-    .option("--steps <n>", "training steps in all", wholeNumber(1))
-    .option("--seconds <n>", "stop after this much training", positiveNumber)
-    .option("--batch-size <n>", "rows, conversations or pairs in a step", wholeNumber(1))
-    .option("--learning-rate <number>", "largest learning rate of the schedule", positiveNumber)
-    .option("--seed <n>", "seed of everything random", wholeNumber(0), 0)
-    .addOption(deviceOption())
-    .option("--out <dir>", "run folder (default: runs/finetune-TIMESTAMP)")
-    .option("--resume <dir>", "go on with the run in this folder, from its last checkpoint")
-    .option("--checkpoint-every <n>", "steps between checkpoints", wholeNumber(1), 100)
-    .option("--json", "print the result as one JSON object");
+    );
+  addTrainingOptions(command, {
+    examples: "rows, conversations or pairs",
+    name: finetuneFamily.name,
+    checkpointEvery: 100,
+  });
   for (const option of finetuneOptions) command.addOption(option);
   command.addHelpText("after", help());
-  command.action(async (model: string | undefined, values: FinetuneValues) => {
-    const { device, checkpointEvery, json = false } = values;
-    const given = (name: string) => command.getOptionValueSource(name) === "cli";
-    if (values.resume !== undefined) {
-      const ignored = command.options.filter((option) => {
-        const name = option.attributeName();
-        return given(name) && !resumable.has(name);
-      });
-      if (model !== undefined || ignored.length > 0) {
-        const what = [...(model === undefined ? [] : [model]), ...ignored.map(({ long }) => long)].join(", ");
-        throw new UsageError(
-          `${what} cannot be given with --resume, which takes the settings of ${values.resume}/config.json; --steps, --seconds and --device can`,
-        );
-      }
-      const folder = new RunFolder(values.resume);
-      const config = await folder.readConfig();
-      if (config.family !== finetuneFamily.name) {
-        throw new UsageError(
-          `${values.resume} holds a run of ${config.family}; use genai train ${config.family} --resume`,
-        );
-      }
-      const run = await resumeRun({
-        folder,
-        config,
-        family: finetuneFamily,
-        device: given("device") ? device : "auto",
-        checkpointEvery,
-        steps: values.steps,
-        seconds: values.seconds,
-      });
-      return reportRun(run, { json });
+  command.action(async (model: string | undefined, flags: FinetuneFlags) => {
+    const { device, checkpointEvery, json = false } = flags;
+    if (flags.resume !== undefined) {
+      return reportRun(await resumeFolder(flags.resume, { command, family: finetuneFamily, flags }), { json });
     }
     if (model === undefined)
       throw new UsageError("No model is given; expected a run folder, a model's folder or hf:OWNER/NAME");
-    if (values.data === undefined) throw new UsageError("No --data is given; expected text, or a .jsonl file");
-    const kind = values.format === "auto" ? await detectFormat(values.data) : values.format;
-    const options = Object.fromEntries(
-      finetuneOptions.map((option) => [
-        option.attributeName(),
-        (values as unknown as Record<string, unknown>)[option.attributeName()],
-      ]),
-    );
+    if (flags.data === undefined) throw new UsageError("No --data is given; expected text, or a .jsonl file");
+    const kind = flags.format === "auto" ? await detectFormat(flags.data) : flags.format;
     const settings = completeSettings(finetuneFamily, {
-      ...values,
+      ...flags,
       kind,
-      learningRate: values.learningRate ?? defaultLearningRate(kind, values.method ?? "lora"),
-      options,
+      learningRate: flags.learningRate ?? defaultLearningRate(kind, flags.method ?? "lora"),
+      options: familyValues(finetuneOptions, flags),
     });
     const run = await startRun({
       family: finetuneFamily,
       settings: { ...settings, from: isHubModel(model) ? model : resolve(model) },
       name: finetuneFamily.name,
-      out: values.out,
+      out: flags.out,
       device,
       checkpointEvery,
     });

@@ -4,14 +4,14 @@ import { exitCodeHelp, InterruptedError, UsageError } from "../exit-code.ts";
 import { withInterrupt } from "../interrupt.ts";
 import { collected, wholeNumber } from "../option-parsers.ts";
 import { formatCount } from "../run/progress.ts";
-import { bold, dim, printJson, printNote } from "../terminal.ts";
+import { bold, dim, endWithReader, printJson, printNote } from "../terminal.ts";
 import { type GenerateTextsOptions, generateTexts, searchTexts, type WholeText } from "../text/generate-texts.ts";
 import { promptIds } from "../text/prompt-ids.ts";
 import { printable } from "../text/sample-log.ts";
 import { type SamplingFlags, samplingFlags, samplingOf } from "../text/sampling-flags.ts";
 import type { WritingModel } from "../text/text-model.ts";
 import { TextsInOrder } from "../text/texts-in-order.ts";
-import { type ModelFlags, modelFlags, openWritingModel } from "../text/writing-model.ts";
+import { type ModelFlags, modelArgument, modelFlags, openWritingModel } from "../text/writing-model.ts";
 import { readAll, standardInput } from "../tokenizer/read-texts.ts";
 
 interface GenerateFlags extends SamplingFlags, ModelFlags {
@@ -36,7 +36,7 @@ export function addGenerate(program: Command): void {
   const command = program
     .command("generate")
     .description("write text with a language model: a run folder, a Hugging Face folder or hf:OWNER/NAME")
-    .argument("<model>", "run folder of genai train gpt or finetune, Hugging Face folder, or hf:OWNER/NAME")
+    .argument("<model>", modelArgument)
     .option(
       "--prompt <text>",
       "what to go on from; - reads it from the standard input (may be given several times)",
@@ -248,10 +248,7 @@ class TextOutput {
   constructor(prompts: readonly string[], { count, echo }: GenerateFlags, { stopIds }: WritingModel) {
     const isTerminal = process.stdout.isTTY === true;
     const several = prompts.length * count > 1;
-    // A reader that has seen enough, such as head, closes the pipe: nothing is wrong then.
-    process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-      process.exit(error.code === "EPIPE" ? 0 : 1);
-    });
+    endWithReader();
     const write = (text: string) => {
       if (text === "") return;
       process.stdout.write(isTerminal ? printable(text) : text);

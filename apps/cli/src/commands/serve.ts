@@ -1,13 +1,13 @@
-import { readFile } from "node:fs/promises";
 import { createBatchScheduler } from "@genai/transformer";
 import type { Command } from "commander";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
 import { collected, nonNegativeNumber, positiveNumber, wholeNumber } from "../option-parsers.ts";
 import { formatCount } from "../run/progress.ts";
 import { bold, dim, printJson, printLine, printNote, red } from "../terminal.ts";
-import { type ModelFlags, modelFlags, openWritingModel } from "../text/writing-model.ts";
+import { type ChatTemplateFlags, chatTemplateOption, readChatTemplate } from "../text/chat-template.ts";
+import { type ModelFlags, modelArgument, modelFlags, openWritingModel } from "../text/writing-model.ts";
 
-interface ServeFlags extends ModelFlags {
+interface ServeFlags extends ModelFlags, ChatTemplateFlags {
   readonly host: string;
   readonly port: number;
   readonly apiKey?: readonly string[];
@@ -19,7 +19,6 @@ interface ServeFlags extends ModelFlags {
   readonly maxBody: number;
   readonly grace: number;
   readonly cors?: readonly string[];
-  readonly chatTemplate?: string;
   readonly name?: string;
   readonly quiet?: boolean;
   readonly json?: boolean;
@@ -30,7 +29,7 @@ export function addServe(program: Command): void {
   const command = program
     .command("serve")
     .description("answer OpenAI's HTTP API with a language model: completions, chats, streams")
-    .argument("<model>", "run folder of genai train gpt or finetune, Hugging Face folder, or hf:OWNER/NAME")
+    .argument("<model>", modelArgument)
     .option("--host <address>", "address to listen on; 0.0.0.0 lets other machines in", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 takes any that is free", wholeNumber(0), 8080)
     .option(
@@ -50,7 +49,7 @@ export function addServe(program: Command): void {
     .option("--max-body <bytes>", "most bytes of a request", wholeNumber(1), 2 ** 22)
     .option("--grace <seconds>", "time for requests under way when the server is stopped", nonNegativeNumber, 10)
     .option("--cors <origin>", "let pages of this origin call, or * for all (may be given several times)", collected)
-    .option("--chat-template <file>", "Jinja template for chats, in place of the tokenizer's own")
+    .addOption(chatTemplateOption())
     .option("--name <name>", "what requests call the model (default: the last part of its path)")
     .option("--quiet", "print no line for each request")
     .option("--json", "print the address, and each request, as one JSON object a line");
@@ -77,7 +76,7 @@ ${exitCodeHelp}`,
 }
 
 async function serve(path: string, flags: ServeFlags): Promise<void> {
-  const template = flags.chatTemplate === undefined ? undefined : await readTemplate(flags.chatTemplate);
+  const template = await readChatTemplate(flags);
   // Only this command needs the HTTP framework.
   const [{ createServeApp }, { listen }, { TextService }] = await Promise.all([
     import("../serve/app.ts"),
@@ -146,14 +145,6 @@ function stopSignal(): Promise<void> {
     process.on("SIGINT", onSignal);
     process.on("SIGTERM", onSignal);
   });
-}
-
-async function readTemplate(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    throw new UsageError(`--chat-template ${file} cannot be read: ${error instanceof Error ? error.message : error}`);
-  }
 }
 
 const isLocal = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");

@@ -1,35 +1,19 @@
 import { type Command, Option } from "commander";
 import { dataNames, ownData } from "../data/data-names.ts";
-import { exitCodeHelp, UsageError } from "../exit-code.ts";
+import { exitCodeHelp } from "../exit-code.ts";
 import type { Family } from "../families/family.ts";
-import { families, familyNamed } from "../families/index.ts";
-import { deviceOption } from "../open-engine.ts";
-import { positiveNumber, wholeNumber } from "../option-parsers.ts";
-import { RunFolder } from "../run/run-folder.ts";
-import { resumeRun, startRun } from "../run/train-run.ts";
+import { families } from "../families/index.ts";
+import { startRun } from "../run/train-run.ts";
 import { completeSettings } from "../run/train-settings.ts";
 import { alignColumns } from "../terminal.ts";
 import { reportRun } from "./report-run.ts";
+import { addTrainingOptions, familyValues, resumeFolder, type TrainingFlags } from "./training-command.ts";
 
-interface SharedOptions {
-  kind?: string;
-  preset?: string;
-  data?: string;
-  steps?: number;
-  seconds?: number;
-  batchSize?: number;
-  learningRate?: number;
-  seed: number;
-  device: string;
-  out?: string;
-  resume?: string;
-  from?: string;
-  checkpointEvery: number;
-  json?: boolean;
+interface TrainFlags extends TrainingFlags {
+  readonly kind?: string;
+  readonly preset?: string;
+  readonly from?: string;
 }
-
-/** Options that may be given together with --resume; all others are read from the run's config.json. */
-const resumable = new Set(["resume", "steps", "seconds", "device", "checkpointEvery", "json", "verbose"]);
 
 /** Adds `genai train FAMILY`, one subcommand for each family. */
 export function addTrain(program: Command): void {
@@ -51,18 +35,11 @@ function addFamily(train: Command, family: Family): void {
   const command = train
     .command(family.name)
     .description(`train a ${family.summary}`)
-    .option("--data <name|path>", `data set, or data of your own (default: ${first.defaults.data})`)
-    .option("--steps <n>", "training steps in all", wholeNumber(1))
-    .option("--seconds <n>", "stop after this much training", positiveNumber)
-    .option("--batch-size <n>", "examples in a step", wholeNumber(1))
-    .option("--learning-rate <number>", "largest learning rate of the schedule", positiveNumber)
-    .option("--seed <n>", "seed of everything random", wholeNumber(0), 0)
-    .addOption(deviceOption())
-    .option("--out <dir>", "run folder (default: runs/NAME-TIMESTAMP)")
-    .option("--resume <dir>", "go on with the run in this folder, from its last checkpoint")
-    .option("--from <dir>", family.from ?? "begin with the parameters of this run, to fine-tune it")
-    .option("--checkpoint-every <n>", "steps between checkpoints", wholeNumber(1), 250)
-    .option("--json", "print the result as one JSON object");
+    .option("--data <name|path>", `data set, or data of your own (default: ${first.defaults.data})`);
+  addTrainingOptions(command, { examples: "examples", name: "NAME", checkpointEvery: 250 }).option(
+    "--from <dir>",
+    family.from ?? "begin with the parameters of this run, to fine-tune it",
+  );
   if (others.length > 0) {
     const names = family.kinds.map(({ name }) => name);
     command.addOption(new Option("--kind <name>", `which model (default: ${first.name})`).choices(names));
@@ -73,43 +50,14 @@ function addFamily(train: Command, family: Family): void {
   }
   for (const option of family.options) command.addOption(option);
   command.addHelpText("after", helpOf(family));
-  command.action(async (values: SharedOptions) => {
-    const { device, checkpointEvery, json = false } = values;
-    const given = (name: string) => command.getOptionValueSource(name) === "cli";
-    if (values.resume !== undefined) {
-      const ignored = Object.keys(values).filter((name) => given(name) && !resumable.has(name));
-      if (ignored.length > 0) {
-        const flags = command.options.filter((option) => ignored.includes(option.attributeName()));
-        throw new UsageError(
-          `${flags.map((option) => option.long).join(", ")} cannot be given with --resume, which takes the settings of ${values.resume}/config.json; --steps, --seconds and --device can`,
-        );
-      }
-      const folder = new RunFolder(values.resume);
-      const config = await folder.readConfig();
-      if (familyNamed(config.family) !== family) {
-        throw new UsageError(
-          `${values.resume} holds a run of ${config.family}; use genai train ${config.family} --resume`,
-        );
-      }
-      const run = await resumeRun({
-        folder,
-        config,
-        family,
-        device: given("device") ? device : "auto",
-        checkpointEvery,
-        steps: values.steps,
-        seconds: values.seconds,
-      });
-      return reportRun(run, { json });
+  command.action(async (flags: TrainFlags) => {
+    const { device, checkpointEvery, json = false } = flags;
+    if (flags.resume !== undefined) {
+      return reportRun(await resumeFolder(flags.resume, { command, family, flags }), { json });
     }
-    const options = Object.fromEntries(
-      family.options.map((option) => [
-        option.attributeName(),
-        (values as unknown as Record<string, unknown>)[option.attributeName()],
-      ]),
-    );
-    const settings = completeSettings(family, { ...values, options });
-    const run = await startRun({ family, settings, name: family.name, out: values.out, device, checkpointEvery });
+    const options = familyValues(family.options, flags);
+    const settings = completeSettings(family, { ...flags, options });
+    const run = await startRun({ family, settings, name: family.name, out: flags.out, device, checkpointEvery });
     return reportRun(run, { json });
   });
 }

@@ -14,6 +14,9 @@ export interface ModelFlags {
   readonly device: string;
 }
 
+/** What `<model>` may be. */
+export const modelArgument = "run folder of genai train gpt or finetune, Hugging Face folder, or hf:OWNER/NAME";
+
 /** The options that say which model writes, and on what. */
 export function modelFlags(): Option[] {
   return [
