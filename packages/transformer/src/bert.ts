@@ -17,6 +17,7 @@ import {
 import * as tf from "@tensorflow/tfjs";
 import { type Activation, activate, checkActivation } from "./activation.ts";
 import { checkIds } from "./causal-lm.ts";
+import { range } from "./int-range.ts";
 import {
   type Affine,
   checkDropout,
@@ -239,13 +240,9 @@ function encode({ config, params }: Bert, ids: tf.Tensor2D, options: BertOptions
   const rate = config.dropout ?? 0;
   const eps = config.layerNormEps ?? 1e-12;
   const p = params.bert.embeddings;
-  const positions = tf.tensor1d(
-    Int32Array.from({ length: t }, (_, i) => i),
-    "int32",
-  );
   const types = options.tokenTypes ?? (tf.zeros([b, t], "int32") as tf.Tensor2D);
   const words = embedding(p.word_embeddings, ids).add(embedding(p.token_type_embeddings, types));
-  let x = layerNorm(p.LayerNorm, words.add(embedding(p.position_embeddings, positions)), { eps }); // [B, T, C]
+  let x = layerNorm(p.LayerNorm, words.add(embedding(p.position_embeddings, range(t))), { eps }); // [B, T, C]
   x = dropout(x, rate, rng);
   const bias = attentionMask && maskBias(attentionMask.reshape([b, 1, 1, t]));
   for (const layer of params.bert.encoder.layer) {

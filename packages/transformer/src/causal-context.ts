@@ -1,5 +1,6 @@
 import { attention, cachedAttention, maskBias, type Rng, seenSlots, writeSlots } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
+import { range } from "./int-range.ts";
 import type { KvCache } from "./kv-cache.ts";
 
 // Where the tokens of a causal model stand and what each of them sees: worked out once, for all layers.
@@ -150,9 +151,3 @@ export function lastTokens(x: tf.Tensor, counts?: tf.Tensor1D): tf.Tensor2D {
   );
   return tf.gather(x.reshape([b * t, c]), rows.add(counts).toInt() as tf.Tensor1D) as tf.Tensor2D;
 }
-
-const range = (n: number): tf.Tensor =>
-  tf.tensor1d(
-    Int32Array.from({ length: n }, (_, i) => i),
-    "int32",
-  );

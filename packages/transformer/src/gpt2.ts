@@ -139,13 +139,7 @@ export function gpt2HiddenStates(gpt: Gpt2, ids: tf.Tensor2D, options: CausalLog
   return tf.tidy(() => forward("gpt2HiddenStates", gpt, ids, options).states as tf.Tensor3D[]);
 }
 
-/**
- * Mean cross-entropy of the tokens that follow, in nats.
- *
- * @param ids int32 [B, T]
- * @param targets int32 [B, T]: what follows each of ids, or `ignoreIndex` (-100) where that counts for nothing; see
- *   `nextTokens`.
- */
+/** Mean cross-entropy, in nats, of the tokens that follow: targets [B, T], -100 where none counts; see `nextTokens`. */
 export function gpt2Loss(
   gpt: Gpt2,
   ids: tf.Tensor2D,
@@ -165,27 +159,21 @@ export function gpt2Lm(config: Gpt2Config): CausalLm<Gpt2Params> {
     logits: (params, ids, options) => gpt2Logits({ config, params }, ids, options),
     createCache: (batchSize, length) =>
       createKvCache({ batchSize, layers: nLayer, heads: nHead, length, headDim: nEmbd / nHead }),
-    step: (params, ...read) => gpt2Step({ config, params }, ...read),
+    step: (params, ...read) => step({ config, params }, ...read),
     matrixLayout: (path) => (/^h\..*weight$/.test(path) ? "in-out" : path.startsWith("wpe") ? undefined : "out-in"),
   };
 }
 
-/**
- * Reads tokens behind those in the cache; see `CausalLm.step`.
- *
- * @param ids int32 [B, T]
- * @param counts int32 [B]: how many tokens of each row are no padding behind them; default T
- * @returns logits [B, V] of what follows the last of them, and the cache with them in it
- */
-export function gpt2Step(
+/** See `CausalLm.step`. */
+function step(
   gpt: Gpt2,
   ids: tf.Tensor2D,
   cache: KvCache,
   counts?: tf.Tensor1D,
 ): { logits: tf.Tensor2D; cache: KvCache } {
-  checkIds("gpt2Step", ids, gpt.config.blockSize);
+  checkIds("gpt2Lm.step", ids, gpt.config.blockSize);
   return tf.tidy(() => {
-    const { states, context } = forward("gpt2Step", gpt, ids, { cache });
+    const { states, context } = forward("gpt2Lm.step", gpt, ids, { cache });
     const logits = head(gpt, lastTokens(states.at(-1)!, counts)) as tf.Tensor2D;
     return { logits, cache: context.advanced(counts) };
   });

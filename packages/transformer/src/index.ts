@@ -61,7 +61,6 @@ export {
   gpt2Logits,
   gpt2Loss,
   gpt2Presets,
-  gpt2Step,
 } from "./gpt2.ts";
 export {
   type DownloadPretrainedOptions,
@@ -84,7 +83,6 @@ export {
   llamaLogits,
   llamaLoss,
   llamaPresets,
-  llamaStep,
 } from "./llama.ts";
 export {
   applyLora,
@@ -102,14 +100,13 @@ export {
 export { decodeLora, encodeLora, type LoraFileOptions, type LoraFiles, loadLora, saveLora } from "./lora-files.ts";
 export {
   joinParts,
-  type PackedBatch,
   type PackedRows,
   type PackingOptions,
   packDocuments,
   packedBatches,
   packStream,
-  segmentMask,
   type TextPart,
+  type TokenBatch,
   type TokenDocument,
 } from "./packing.ts";
 export type { Affine, Weight } from "./param-makers.ts";
@@ -182,7 +179,7 @@ export {
 } from "./tuning/corruption.ts";
 export { type DistillationOptions, type DistillationResult, distillationLoss } from "./tuning/distillation.ts";
 export { documentPerplexity } from "./tuning/document-perplexity.ts";
-export { type LanguageModelLossOptions, languageModelLoss, type TokenBatch } from "./tuning/language-model-loss.ts";
+export { type LanguageModelLossOptions, languageModelLoss } from "./tuning/language-model-loss.ts";
 export { type PaddedBatchesOptions, paddedBatches } from "./tuning/padded-batches.ts";
 export {
   type DpoOptions,

@@ -157,13 +157,7 @@ export function llamaHidden(llama: Llama, ids: tf.Tensor2D, options: CausalLogit
   return tf.tidy(() => forward("llamaHidden", llama, ids, options).hidden as tf.Tensor3D);
 }
 
-/**
- * Mean cross-entropy of the tokens that follow, in nats.
- *
- * @param ids int32 [B, T]
- * @param targets int32 [B, T]: what follows each of ids, or `ignoreIndex` (-100) where that counts for nothing; see
- *   `nextTokens`.
- */
+/** Mean cross-entropy, in nats, of the tokens that follow: targets [B, T], -100 where none counts; see `nextTokens`. */
 export function llamaLoss(
   llama: Llama,
   ids: tf.Tensor2D,
@@ -183,27 +177,21 @@ export function llamaLm(config: LlamaConfig): CausalLm<LlamaParams> {
     logits: (params, ids, options) => llamaLogits({ config, params }, ids, options),
     createCache: (batchSize, length) =>
       createKvCache({ batchSize, layers: nLayer, heads: nKvHead, length, headDim: ropeOf(config).headDim }),
-    step: (params, ...read) => llamaStep({ config, params }, ...read),
+    step: (params, ...read) => step({ config, params }, ...read),
     matrixLayout: () => "out-in",
   };
 }
 
-/**
- * Reads tokens behind those in the cache; see `CausalLm.step`.
- *
- * @param ids int32 [B, T]
- * @param counts int32 [B]: how many tokens of each row are no padding behind them; default T
- * @returns logits [B, V] of what follows the last of them, and the cache with them in it
- */
-export function llamaStep(
+/** See `CausalLm.step`. */
+function step(
   llama: Llama,
   ids: tf.Tensor2D,
   cache: KvCache,
   counts?: tf.Tensor1D,
 ): { logits: tf.Tensor2D; cache: KvCache } {
-  checkIds("llamaStep", ids, llama.config.blockSize);
+  checkIds("llamaLm.step", ids, llama.config.blockSize);
   return tf.tidy(() => {
-    const { hidden, context } = forward("llamaStep", llama, ids, { cache });
+    const { hidden, context } = forward("llamaLm.step", llama, ids, { cache });
     return { logits: head(llama, lastTokens(hidden, counts)) as tf.Tensor2D, cache: context.advanced(counts) };
   });
 }

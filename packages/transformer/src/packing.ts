@@ -39,7 +39,7 @@ export interface PackedRows {
   readonly ids: Int32Array;
   /** [N, T]: what follows each id, or -100 where nothing is to be learned. */
   readonly targets: Int32Array;
-  /** [N, T]: which document of its row a token belongs to, from 1; 0 for padding. See `segmentMask`. */
+  /** [N, T]: which document of its row a token belongs to, from 1; 0 for padding. */
   readonly segments: Int32Array;
 }
 
@@ -116,19 +116,11 @@ export function packDocuments(documents: Iterable<TokenDocument>, options: Packi
   return rows;
 }
 
-/** 1 where a token may attend to another of its own document, 0 elsewhere: segments [B, T] to float32 [B, 1, T, T]. */
-export function segmentMask(segments: tf.Tensor2D): tf.Tensor4D {
-  const [b, t] = segments.shape;
-  return tf.tidy(() => {
-    const same = tf.equal(segments.reshape([b, 1, t, 1]), segments.reshape([b, 1, 1, t]));
-    return tf.logicalAnd(same, tf.notEqual(segments, 0).reshape([b, 1, 1, t])).toFloat() as tf.Tensor4D;
-  });
-}
-
-export type PackedBatch = {
+/** Tokens and what is to be learned of them. */
+export type TokenBatch = {
   ids: tf.Tensor2D; // int32 [B, T]
-  targets: tf.Tensor2D; // int32 [B, T]
-  segments?: tf.Tensor2D; // int32 [B, T]
+  targets: tf.Tensor2D; // int32 [B, T]: what follows each token, or -100 where nothing is to be learned
+  segments?: tf.Tensor2D; // int32 [B, T]: the document of each token, where rows hold several that are kept apart
 };
 
 /**
@@ -142,7 +134,7 @@ export type PackedBatch = {
 export function packedBatches(
   rows: PackedRows,
   options: { readonly batchSize: number; readonly rng: Rng; readonly segments?: boolean },
-): BatchStream<PackedBatch> {
+): BatchStream<TokenBatch> {
   const { batchSize } = options;
   const { count, length } = rows;
   if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > count) {

@@ -17,6 +17,7 @@ import {
 import * as tf from "@tensorflow/tfjs";
 import { type AttendOptions, type CausalContext, causalContext } from "./causal-context.ts";
 import { checkIds } from "./causal-lm.ts";
+import { range } from "./int-range.ts";
 import {
   checkDropout,
   checkSizes,
@@ -324,11 +325,6 @@ export function t5Head({ config, params }: T5, x: tf.Tensor): tf.Tensor {
 const normOf = ({ layerNormEps = 1e-6 }: Pick<T5Config, "layerNormEps">) => ({ eps: layerNormEps });
 const bucketsOf = ({ buckets = 32, maxDistance = 128 }: T5Config) => ({ buckets, maxDistance });
 const paddingBias = (mask: tf.Tensor2D) => maskBias(mask.reshape([mask.shape[0], 1, 1, mask.shape[1]]));
-const range = (n: number): tf.Tensor =>
-  tf.tensor1d(
-    Int32Array.from({ length: n }, (_, i) => i),
-    "int32",
-  );
 
 export function checkMask(caller: string, mask: tf.Tensor | undefined, want: readonly number[]): void {
   if (!mask || (mask.shape[0] === want[0] && mask.shape[1] === want[1])) return;

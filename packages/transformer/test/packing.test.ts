@@ -1,8 +1,6 @@
 import { Rng } from "@genai/core";
-import { describeOnEngines } from "@genai/testing";
-import * as tf from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
-import { type PackedRows, packDocuments, packedBatches, packStream, segmentMask } from "../src/index.ts";
+import { type PackedRows, packDocuments, packedBatches, packStream } from "../src/index.ts";
 
 const X = -100;
 
@@ -97,14 +95,6 @@ describe("packDocuments", () => {
 
   it("refuses documents that leave nothing to learn", () => {
     expect(() => packDocuments([{ ids: [1] }, { ids: [] }], { length: 4 })).toThrow("no document has two tokens");
-  });
-});
-
-describeOnEngines("segmentMask", (engine) => {
-  it("lets tokens attend to their own document only, and to no padding", async () => {
-    const mask = await engine().compile(segmentMask)(tf.tensor2d([[1, 1, 2, 0]], [1, 4], "int32"));
-    expect(mask.shape).toEqual([1, 1, 4, 4]);
-    expect([...(await mask.data())]).toEqual([1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
   });
 });
 

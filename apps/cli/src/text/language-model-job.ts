@@ -10,8 +10,7 @@ import {
   type Tree,
 } from "@genai/core";
 import type { Tokenizer } from "@genai/tokenizer";
-import type { CausalLm, PackedBatch } from "@genai/transformer";
-import type * as tf from "@tensorflow/tfjs";
+import { type CausalLm, languageModelLoss, type TokenBatch } from "@genai/transformer";
 import { inEnglish } from "../data/data-names.ts";
 import { UsageError } from "../exit-code.ts";
 import type { JobOutcome, JobRequest, RunContext, TrainingJob, TrainingState } from "../families/family.ts";
@@ -54,7 +53,6 @@ export interface LanguageModelSpec<P extends Tree> {
   /** Which parameters learn; all by default. */
   readonly trainable?: ParamFilter;
   readonly lm: CausalLm<P>;
-  loss(params: P, batch: PackedBatch, options: { readonly rng: Rng; readonly labelSmoothing: number }): tf.Scalar;
   readonly tokenizer: Tokenizer;
   readonly source: TokenSource;
   /** Ends the texts that are sampled; undefined for running text. */
@@ -92,7 +90,8 @@ export function languageModelJob<P extends Tree>(spec: LanguageModelSpec<P>): Tr
     ...(maxGradNorm > 0 ? { maxGradNorm } : {}),
     ...(trainable ? { trainable } : {}),
   });
-  const lossOf = (p: P, batch: PackedBatch, noise: Rng) => spec.loss(p, batch, { rng: noise, labelSmoothing });
+  const lossOf = (p: P, batch: TokenBatch, noise: Rng) =>
+    languageModelLoss(lm, p, batch, { rng: noise, labelSmoothing });
   const filter = trainable ? { trainable } : {};
   const { init, step } =
     accumulate > 1

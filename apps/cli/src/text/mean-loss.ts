@@ -7,13 +7,13 @@ import {
   throwIfAborted,
   treeDispose,
 } from "@genai/core";
-import type { CausalLm, PackedBatch, PackedRows } from "@genai/transformer";
+import type { CausalLm, PackedRows, TokenBatch } from "@genai/transformer";
 import * as tf from "@tensorflow/tfjs";
 
 /** Measures the mean loss of a language model, in nats a token, without dropout. */
 export interface LossMeter<P extends Tree> {
   /** Over some batches of a stream, each counted alike, as nanoGPT's estimate_loss does. */
-  estimate(params: P, stream: BatchStream<PackedBatch>, batches: number): Promise<number>;
+  estimate(params: P, stream: BatchStream<TokenBatch>, batches: number): Promise<number>;
   /** Over every token of the rows. */
   measure(
     params: P,
@@ -33,7 +33,7 @@ export function lossMeter<P extends Tree>(engine: Engine, lm: CausalLm<P>): Loss
     return crossEntropy(lm.logits(params, ids), targets, { reduction: "sum" }) as tf.Scalar;
   });
 
-  async function sumOf(params: P, { ids, targets }: PackedBatch): Promise<{ sum: number; tokens: number }> {
+  async function sumOf(params: P, { ids, targets }: TokenBatch): Promise<{ sum: number; tokens: number }> {
     let loss: tf.Scalar | undefined;
     try {
       const tokens = Array.from(await targets.data()).filter((id) => id >= 0).length;

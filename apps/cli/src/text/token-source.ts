@@ -1,7 +1,7 @@
 import type { BatchStream, Rng } from "@genai/core";
 import { textWindows } from "@genai/datasets";
 import type { Tokenizer } from "@genai/tokenizer";
-import { type PackedBatch, type PackedRows, packedBatches, packStream } from "@genai/transformer";
+import { type PackedRows, packedBatches, packStream, type TokenBatch } from "@genai/transformer";
 import { UsageError } from "../exit-code.ts";
 import { countCharacters, type TextCorpus } from "./text-corpus.ts";
 import { encodeText } from "./text-vocabulary.ts";
@@ -16,7 +16,7 @@ export interface TokenSource {
   batches(
     split: "train" | "validation",
     options: { readonly batchSize: number; readonly rng: Rng },
-  ): BatchStream<PackedBatch>;
+  ): BatchStream<TokenBatch>;
   /** Every token of the validation part once. */
   validationRows(): PackedRows;
   /** Characters that a token of the validation part stands for; there where bits per character mean something. */

@@ -104,7 +104,7 @@ export function historiesOf(options: SamplingOptions): { readonly previous: bool
  * @param logits [B, V]
  * @returns [B, V], -Infinity for tokens that may not be drawn
  */
-export function filterLogits(logits: tf.Tensor2D, inputs: DrawInputs, options: SamplingOptions): tf.Tensor2D {
+function filterLogits(logits: tf.Tensor2D, inputs: DrawInputs, options: SamplingOptions): tf.Tensor2D {
   const { previous, generated, allowed } = inputs;
   return tf.tidy(() => {
     let x = logits;

@@ -1,8 +1,7 @@
 import { crossEntropy, type Engine, type Tree, throwIfAborted, treeDispose } from "@genai/core";
 import type { CausalLm } from "../causal-lm.ts";
-import type { TokenDocument } from "../packing.ts";
+import type { TokenBatch, TokenDocument } from "../packing.ts";
 import type { Perplexity, ScoringOptions } from "../scoring.ts";
-import type { TokenBatch } from "./language-model-loss.ts";
 import { bucketWidth, checkDocument, padRows } from "./padded-batches.ts";
 
 /**

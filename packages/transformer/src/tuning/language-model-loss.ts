@@ -1,15 +1,7 @@
 import { type CrossEntropyOptions, crossEntropy, type Rng, type Tree } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "../causal-lm.ts";
-
-// Shapes: B batch, T tokens, V vocabulary.
-
-/** Tokens and what is to be learned of them. */
-export type TokenBatch = {
-  ids: tf.Tensor2D; // int32 [B, T]
-  targets: tf.Tensor2D; // int32 [B, T]: what follows each token, or -100 where nothing is to be learned
-  segments?: tf.Tensor2D; // int32 [B, T]: the document of each token, where rows hold several that are kept apart
-};
+import type { TokenBatch } from "../packing.ts";
 
 export interface LanguageModelLossOptions extends Omit<CrossEntropyOptions, "reduction" | "ignoreIndex"> {
   /** Its presence means training: it draws the dropout. */

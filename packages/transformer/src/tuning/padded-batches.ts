@@ -1,7 +1,7 @@
 import { type BatchStream, Rng, type RngState } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
+import type { TokenBatch } from "../packing.ts";
 import { type TokenDocument, tokenPairs } from "../packing.ts";
-import type { TokenBatch } from "./language-model-loss.ts";
 
 // Documents of unequal lengths, one in each row of a batch. Rows of a batch are of similar length, and are padded on the
 // right, where a causal model does not see it, to one of few widths: each width is a graph that is compiled once.

@@ -12,8 +12,7 @@ import {
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "../causal-lm.ts";
-import type { TokenDocument } from "../packing.ts";
-import type { TokenBatch } from "./language-model-loss.ts";
+import type { TokenBatch, TokenDocument } from "../packing.ts";
 import { bucketedBatches, bucketWidth, checkDocument, type PaddedBatchesOptions, padRows } from "./padded-batches.ts";
 
 // Preference tuning: a model learns from pairs of answers which of two people liked better, without a reward model.

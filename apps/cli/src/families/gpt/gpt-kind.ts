@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { type Tree, treeDispose } from "@genai/core";
 import { loadTokenizer, type Tokenizer } from "@genai/tokenizer";
-import { loadPretrained, type PretrainedModel } from "@genai/transformer";
+import { loadPretrained, type PretrainedModel, pretrainedLm } from "@genai/transformer";
 import { UsageError } from "../../exit-code.ts";
 import { type LanguageTraining, languageModelJob } from "../../text/language-model-job.ts";
 import { writeModel, writeTokenizer } from "../../text/model-files.ts";
@@ -10,7 +10,7 @@ import { modelFolderOf, openTextModel } from "../../text/text-model.ts";
 import { chooseTokenizer, endIdOf } from "../../text/text-vocabulary.ts";
 import { type TokenSource, tokenSource } from "../../text/token-source.ts";
 import type { JobRequest, ModelKind, TrainingJob } from "../family.ts";
-import { type Network, type NetworkOptions, trainableLm } from "./networks.ts";
+import type { Network, NetworkOptions } from "./networks.ts";
 
 interface DataOptions {
   readonly tokenizer: string;
@@ -74,14 +74,13 @@ async function createJob(network: Network, request: JobRequest): Promise<Trainin
   const corpus = await loadCorpus(settings.data, { ...request, documents: training.documents });
   const { model, tokenizer, source, endId } = await beginning(network, corpus, request);
   const { architecture, config, params, published } = model;
-  const { lm, loss } = trainableLm(model);
+  const lm = pretrainedLm(model);
   return {
     ...languageModelJob<Tree>({
       request,
       config: { architecture, config },
       params,
       lm,
-      loss,
       tokenizer,
       source,
       endId: corpus.documents ? endId : undefined,
@@ -157,7 +156,7 @@ async function goOn(
   // The parameters that are drawn here give way to those of the checkpoint.
   const model = network.create(known, rng.fork("params"));
   try {
-    const most = Math.min(blockSize, trainableLm(model).lm.blockSize);
+    const most = Math.min(blockSize, pretrainedLm(model).blockSize);
     return { model, tokenizer, source: tokenSource(corpus, tokenizer, { blockSize: most, endId }), endId };
   } catch (error) {
     treeDispose(model.params);

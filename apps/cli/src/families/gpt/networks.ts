@@ -1,19 +1,12 @@
-import type { CrossEntropyOptions, Rng } from "@genai/core";
+import type { Rng } from "@genai/core";
 import {
-  type CausalLm,
   createGpt2,
   createLlama,
   type Gpt2Config,
-  gpt2Lm,
-  gpt2Loss,
   gpt2Presets,
   type LlamaConfig,
-  llamaLm,
-  llamaLoss,
-  type PackedBatch,
   type PretrainedModel,
 } from "@genai/transformer";
-import type * as tf from "@tensorflow/tfjs";
 import { UsageError } from "../../exit-code.ts";
 
 /** Sizes that options give. */
@@ -68,34 +61,3 @@ export const llamaNetwork: Network = {
   },
   create: (config, rng) => ({ architecture: "llama", ...createLlama(config as LlamaConfig, rng) }),
 };
-
-type LossOptions = { readonly rng: Rng } & CrossEntropyOptions;
-
-/** A model that can be trained: its functions of the parameters. */
-export function trainableLm({ architecture, config }: Pick<PretrainedModel, "architecture" | "config">): {
-  readonly lm: CausalLm;
-  readonly loss: (params: unknown, batch: PackedBatch, options: LossOptions) => tf.Scalar;
-} {
-  if (architecture === "gpt2") {
-    const known = config as Gpt2Config;
-    return {
-      lm: gpt2Lm(known) as unknown as CausalLm,
-      loss: (params, { ids, targets }, options) =>
-        gpt2Loss({ config: known, params: params as Parameters<typeof gpt2Loss>[0]["params"] }, ids, targets, options),
-    };
-  }
-  if (architecture === "llama") {
-    const known = config as LlamaConfig;
-    return {
-      lm: llamaLm(known) as unknown as CausalLm,
-      loss: (params, { ids, targets }, options) =>
-        llamaLoss(
-          { config: known, params: params as Parameters<typeof llamaLoss>[0]["params"] },
-          ids,
-          targets,
-          options,
-        ),
-    };
-  }
-  throw new UsageError(`A ${architecture} does not write text; expected a gpt2 or llama model`);
-}
