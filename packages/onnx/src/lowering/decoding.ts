@@ -40,8 +40,8 @@ const cachedAttention: Lowering = ({ graph: g, inputs, attrs }) => {
 
 /** What queries, keys and values were split from, side by side: the operator takes them so. */
 function splitSource(parts: readonly Value[]): Value | undefined {
-  const sources = parts.map(({ node }) => (node?.op === "Reshape" ? node.inputs[0]! : undefined));
-  const split = sources[0]?.node;
+  const sources = parts.map((part) => (part.node?.op === "Reshape" ? part.node.inputs[0]! : part));
+  const split = sources[0]!.node;
   if (split?.op !== "Split" || split.outputs.length !== parts.length) return undefined;
   const alongLast = (split.attributes.axis as { int: number }).int === split.outputs[0]!.shape.length - 1;
   return alongLast && split.outputs.every((output, i) => output === sources[i]) ? split.inputs[0]! : undefined;
