@@ -53,8 +53,12 @@ const MAX_GRAPHS = 64;
 /** A graph ready to run. */
 interface Plan {
   readonly traced: Traced;
-  /** Which inputs the graph reads. */
-  readonly used: ReadonlySet<Value>;
+  /** What the graph reads of the arguments' tensors, by their numbers. */
+  readonly feeds: readonly { readonly argument: number; readonly value: Value }[];
+  /** The random draws that it reads. */
+  readonly draws: readonly Value[];
+  /** Which of the arguments' tensors a call needs, by their numbers: those read, and those that are handed back. */
+  readonly needed: readonly number[];
   /** Undefined for a function that only hands its arguments back. */
   readonly program: Promise<Program | undefined>;
   /** Outputs that can be written where an argument is, by their numbers. */
@@ -66,10 +70,10 @@ interface Call {
   readonly what: string;
   readonly plan: Plan;
   readonly draws: ReadonlyMap<string, Float32Array | Int32Array>;
-  /** The arguments' tensors. */
+  /** The arguments' tensors that are needed, at their numbers. */
   readonly held: readonly HeldData[];
-  /** Which of them were donated, so that their memory may be written to. */
-  readonly writable: readonly boolean[];
+  /** Outputs that may be written where an argument is, since that was donated. */
+  readonly inPlace: Plan["inPlace"];
 }
 
 class OnnxEngine implements Engine {
@@ -109,10 +113,10 @@ class OnnxEngine implements Engine {
     this.#release.add(release);
 
     /** The latest call. */
-    let latest: { readonly pattern: CallPattern; readonly plan: Plan; readonly fixed: string } | undefined;
+    let latest: { readonly pattern: CallPattern; readonly plan: Plan; readonly fixed: readonly number[] } | undefined;
     const prepare = (args: A): { plan: Plan; flat: FlatArguments } => {
       const like = latest && matchCall(args, latest.pattern);
-      if (latest && like && fixedData(like, latest.plan.traced.fixed) === latest.fixed) {
+      if (latest && like && sameDims(fixedData(like, latest.plan.traced.fixed), latest.fixed)) {
         return { plan: latest.plan, flat: like };
       }
       const flat = flattenArguments(args);
@@ -121,14 +125,14 @@ class OnnxEngine implements Engine {
       return { plan, flat };
     };
     const planFor = (flat: FlatArguments, args: A): Plan => {
-      let key = flat.key + fixedData(flat, fixedArguments.get(flat.key) ?? []);
+      let key = flat.key + fixedData(flat, fixedArguments.get(flat.key) ?? []).join();
       let plan = plans.get(key);
       if (plan) {
         plans.delete(key);
       } else {
         plan = this.#plan(fn as (...args: never[]) => unknown, args);
         fixedArguments.set(flat.key, plan.traced.fixed);
-        key = flat.key + fixedData(flat, plan.traced.fixed);
+        key = flat.key + fixedData(flat, plan.traced.fixed).join();
         const [oldest] = plans.keys();
         if (plans.size >= MAX_GRAPHS && oldest !== undefined) {
           free(plans.get(oldest)!);
@@ -152,8 +156,8 @@ class OnnxEngine implements Engine {
           what,
           plan,
           draws: this.#draw(plan.traced, flat.rngs),
-          held: flat.tensors.map(holdData),
-          writable: flat.tensors.map((tensor) => gifts.has(tensor)),
+          held: holdAll(flat.tensors, plan.needed),
+          inPlace: plan.inPlace.filter(({ argument }) => gifts.has(flat.tensors[argument]!)),
         };
       } finally {
         treeDispose([...gifts]);
@@ -183,7 +187,11 @@ class OnnxEngine implements Engine {
   #plan(fn: (...args: never[]) => unknown, args: readonly unknown[]): Plan {
     const { graph, outputs, traced } = trace(fn, args, (tensor) => this.#elementsOf(tensor));
     const used = usedInputs(outputs);
-    const inputs = [...traced.arguments, ...traced.draws].filter((value) => used.has(value));
+    const feeds = traced.arguments.flatMap((value, argument) => (used.has(value) ? [{ argument, value }] : []));
+    const draws = traced.draws.filter((value) => used.has(value));
+    const handedBack = traced.leaves.flatMap((leaf) => ("argument" in leaf ? [leaf.argument] : []));
+    const needed = [...new Set([...feeds.map(({ argument }) => argument), ...handedBack])];
+    const inputs = [...feeds.map(({ value }) => value), ...draws];
     const program =
       outputs.length === 0
         ? Promise.resolve(undefined)
@@ -197,7 +205,7 @@ class OnnxEngine implements Engine {
       const argument = place ? traced.arguments.indexOf(place) : -1;
       return argument >= 0 ? [{ output, argument }] : [];
     });
-    return { traced, used, program, inPlace };
+    return { traced, feeds, draws, needed, program, inPlace };
   }
 
   async #execute(call: Call): Promise<unknown> {
@@ -216,7 +224,7 @@ class OnnxEngine implements Engine {
         return tensor;
       });
     } finally {
-      for (const data of held) releaseData(data);
+      held.forEach(releaseData);
     }
   }
 
@@ -232,8 +240,7 @@ class OnnxEngine implements Engine {
     return draws;
   }
 
-  async #run({ what, plan, held, draws, writable }: Call): Promise<OrtTensor[]> {
-    const { traced, used, inPlace } = plan;
+  async #run({ what, plan, held, draws, inPlace }: Call): Promise<OrtTensor[]> {
     const program = await plan.program.catch((error: unknown) => {
       throw new Error(`${this.name} engine: the graph of ${what} was refused by ONNX Runtime: ${messageOf(error)}`, {
         cause: error,
@@ -241,22 +248,17 @@ class OnnxEngine implements Engine {
     });
     if (!program) return [];
     const feeds: Record<string, OrtTensor> = {};
-    for (const [i, value] of traced.arguments.entries()) {
-      if (!used.has(value)) continue;
-      const { dataId, backend } = held[i]!;
+    for (const { argument, value } of plan.feeds) {
+      const { dataId, backend } = held[argument]!;
       const feed = this.#feed(dataId, backend, value);
       feeds[value.input!] = feed instanceof Promise ? await feed : feed;
     }
-    for (const value of traced.draws) {
-      if (used.has(value)) feeds[value.input!] = this.#tensor(value, draws.get(value.input!)!);
-    }
+    for (const value of plan.draws) feeds[value.input!] = this.#tensor(value, draws.get(value.input!)!);
     const places = new Map<number, OrtTensor>();
     for (const { output, argument } of inPlace) {
       const { dataId, backend } = held[argument]!;
       // What others hold too, they may read later.
-      if (writable[argument] && backend.refCount(dataId) === 1) {
-        places.set(output, feeds[traced.arguments[argument]!.input!]!);
-      }
+      if (backend.refCount(dataId) === 1) places.set(output, feeds[plan.traced.arguments[argument]!.input!]!);
     }
     let results: OrtTensor[];
     try {
@@ -312,8 +314,15 @@ function asTyped(value: Value, data: Float32Array | Int32Array | Uint8Array) {
 }
 
 /** Which tensors stand where a graph has constants. */
-const fixedData = ({ tensors }: FlatArguments, fixed: readonly number[]): string =>
-  fixed.map((i) => numberOf(tensors[i]!.dataId)).join();
+const fixedData = ({ tensors }: FlatArguments, fixed: readonly number[]): number[] =>
+  fixed.map((i) => numberOf(tensors[i]!.dataId));
+
+/** Holds the tensors with these numbers. The others leave holes. */
+function holdAll(tensors: readonly tf.Tensor[], numbers: readonly number[]): HeldData[] {
+  const held: HeldData[] = [];
+  for (const i of numbers) held[i] = holdData(tensors[i]!);
+  return held;
+}
 
 const sameDims = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((n, i) => n === b[i]);
 

@@ -41,7 +41,7 @@ export async function convertLm<P extends Tree>(
       blockSize: lm.blockSize,
       logits: (params, ...read) => tidied(() => lm.logits(plainWeights<P>(params), ...read)),
       createCache: (...size) => lm.createCache(...size),
-      step: (params, ...read) => tidied(() => lm.step(plainWeights<P>(params), ...read)),
+      step: (params, ...read) => tidied(() => lm.step(plainWeights<P>(params, { constant: true }), ...read)),
     },
     params: converted,
   };

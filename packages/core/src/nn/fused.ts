@@ -36,6 +36,8 @@ export interface FusedOps {
   GenaiFromPanels: { outputs: number; layout: "out-in" | "in-out" };
   /** inputs { units int32 [N, K / S, S bits / 32], scales [N, K / S] }; result a matrix; see weights/blocks.ts */
   GenaiFromBlocks: { bits: 4 | 8; layout: "out-in" | "in-out" };
+  /** inputs { x }; result x, which engines may compile into the function; see weights/convert-weights.ts */
+  GenaiConstant: Record<never, never>;
   /** inputs { x NHWC, weight [O, I/groups, kh, kw] }; result NHWC */
   GenaiConv2d: Conv2dAttrs;
   /** inputs { dy NHWC, weight }; result of inputShape */

@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs";
+import { fusedOp } from "../nn/fused.ts";
 import { isRecord, type Tree, treeDispose } from "../tree.ts";
 import { BLOCK_SIZE, type Blocks, fromBlocks, toBlocks } from "./blocks.ts";
 import { fromPanels, type MatrixData, type MatrixLayout, toPanels } from "./panels.ts";
@@ -86,9 +87,19 @@ function convertMatrix(matrix: MatrixData, form: WeightFormat, layout: MatrixLay
   };
 }
 
+export interface PlainWeightsOptions {
+  /**
+   * Lets engines compile what stands beside the matrices, such as norms and biases, into the function. It then has fewer
+   * arguments to hand over at each call, and serves calls with these very tensors; others are compiled for anew. Default
+   * false.
+   */
+  readonly constant?: boolean;
+}
+
 /** Parameters as a model's functions take them, of a tree that may hold converted matrices. Call it inside a tidy. */
-export function plainWeights<P extends Tree>(params: Tree): P {
+export function plainWeights<P extends Tree>(params: Tree, { constant = false }: PlainWeightsOptions = {}): P {
   const walk = (node: Tree): Tree => {
+    if (constant && node instanceof tf.Tensor) return fusedOp("GenaiConstant", { x: node }, {}, () => node);
     if (Array.isArray(node)) return node.map(walk);
     if (!isRecord(node)) return node;
     if ("converted" in node) return plainMatrix(node as ConvertedMatrix);

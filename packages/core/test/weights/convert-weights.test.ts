@@ -199,6 +199,20 @@ describeOnEngines("convertWeights", (engine, name) => {
     expect(results[1]! / results[0]!).toBeCloseTo(2, 3);
     fast.dispose();
   });
+
+  it("serves other tensors beside the same matrices, where these are constants", async () => {
+    const ids = tf.tensor2d([1], [1, 1], "int32");
+    const fast = engine().compile((p: Tree, ids: tf.Tensor2D) =>
+      tf.tidy(() => forward(plainWeights<Model>(p, { constant: true }), ids).y),
+    );
+    const first = (await convertWeights(model(), { format: "panels", layoutOf })) as Model;
+    const second = { ...first, layer: { ...first.layer, bias: first.layer.bias.add(1) as tf.Tensor1D } };
+    const results: number[] = [];
+    for (const params of [first, second, first]) results.push((await (await fast(params, ids)).data())[0]!);
+    expect(results[2]).toBe(results[0]);
+    expect(results[1]! - results[0]!).toBeCloseTo(1, 4);
+    fast.dispose();
+  });
 });
 
 /** Same direction, nearly: for sums of many rounded products. */
