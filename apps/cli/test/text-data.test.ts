@@ -1,10 +1,12 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Rng, treeDispose } from "@genai/core";
+import { createEngine, Rng, treeDispose } from "@genai/core";
 import { createByteTokenizer } from "@genai/tokenizer";
+import { createGpt2, gpt2Lm } from "@genai/transformer";
 import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { lossMeter } from "../src/text/mean-loss.ts";
 import { type DocumentKind, loadCorpus } from "../src/text/text-corpus.ts";
 import { chooseTokenizer, encodeText, endIdOf } from "../src/text/text-vocabulary.ts";
 import { tokenSource } from "../src/text/token-source.ts";
@@ -147,7 +149,7 @@ describe("tokenSource", () => {
     expect(source.charactersPerToken).toBe(1);
   });
 
-  test("reads documents that fit one in a row, between the token for their end", async () => {
+  test("reads documents that fit whole, between the token for their end", async () => {
     const source = tokenSource(corpusOf(true, ["ab", "c"], ["de"]), bytes, { blockSize: 16, endId: 256 });
     expect(source.length).toBe(3);
     const { ids, targets } = source.validationRows();
@@ -160,6 +162,35 @@ describe("tokenSource", () => {
       [99, 256, -100],
     ]);
     treeDispose(value);
+  });
+
+  test("lays short documents side by side, each of which is learned as if it were alone", async () => {
+    const source = tokenSource(corpusOf(true, ["abcd", "e", "fg", "h"], ["ij", "klmn", "o"]), bytes, {
+      ...{ blockSize: 16, endId: 256 },
+    });
+    const { count, length, ids, segments } = source.validationRows();
+    expect([count, length]).toEqual([2, 5]);
+    expect([...ids].slice(5)).toEqual([256, 105, 106, 256, 111]);
+    expect([...segments].slice(5)).toEqual([1, 1, 1, 2, 2]);
+    const { value } = await source.batches("train", { batchSize: 2, rng: new Rng(0) }).next();
+    expect(value!.segments!.max().dataSync()[0]).toBe(2);
+    treeDispose(value);
+
+    const engine = await createEngine("tfjs:cpu");
+    const lm = gpt2Lm({ vocabSize: 257, blockSize: 5, nEmbd: 8, nHead: 2, nLayer: 1 });
+    const { params } = createGpt2({ vocabSize: 257, blockSize: 5, nEmbd: 8, nHead: 2, nLayer: 1 }, new Rng(3));
+    const meter = lossMeter(engine, lm);
+    const { loss, tokens } = await meter.measure(params, source.validationRows(), 2, signal);
+    expect(tokens).toBe(10);
+    let alone = 0;
+    for (const text of ["ij", "klmn", "o"]) {
+      const one = tokenSource(corpusOf(true, ["a"], [text]), bytes, { blockSize: 16, endId: 256 }).validationRows();
+      alone += (await meter.measure(params, one, 1, signal)).loss * (text.length + 1);
+    }
+    expect(loss).toBeCloseTo(alone / 10, 5);
+    meter.dispose();
+    treeDispose(params);
+    engine.dispose();
   });
 
   test("joins documents that are longer than the context", () => {

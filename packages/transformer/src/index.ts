@@ -99,6 +99,7 @@ export {
 } from "./lora.ts";
 export { decodeLora, encodeLora, type LoraFileOptions, type LoraFiles, loadLora, saveLora } from "./lora-files.ts";
 export {
+  holdsSeveral,
   joinParts,
   type PackedRows,
   type PackingOptions,

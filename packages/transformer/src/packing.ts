@@ -43,6 +43,9 @@ export interface PackedRows {
   readonly segments: Int32Array;
 }
 
+/** Whether rows hold several documents, which models keep apart only if they are given the segments. */
+export const holdsSeveral = ({ segments }: PackedRows): boolean => segments.some((segment) => segment > 1);
+
 export interface PackingOptions {
   /** T: tokens of a row; a model's blockSize. */
   readonly length: number;

@@ -1,6 +1,6 @@
 import { Rng } from "@genai/core";
 import { describe, expect, it } from "vitest";
-import { type PackedRows, packDocuments, packedBatches, packStream } from "../src/index.ts";
+import { holdsSeveral, type PackedRows, packDocuments, packedBatches, packStream } from "../src/index.ts";
 
 const X = -100;
 
@@ -67,6 +67,11 @@ describe("packDocuments", () => {
       [1, 1, 1, 2, 2],
       [1, 0, 0, 0, 0],
     ]);
+  });
+
+  it("says whether rows hold several documents", () => {
+    const rowsOf = (length: number) => packDocuments([{ ids: [1, 2, 3] }, { ids: [4, 5] }], { length });
+    expect([2, 3].map((length) => holdsSeveral(rowsOf(length)))).toEqual([false, true]);
   });
 
   it("cuts documents that are longer than a row, each token but the first a target once", () => {

@@ -7,7 +7,7 @@ import {
   throwIfAborted,
   treeDispose,
 } from "@genai/core";
-import type { CausalLm, PackedRows, TokenBatch } from "@genai/transformer";
+import { type CausalLm, holdsSeveral, type PackedRows, type TokenBatch } from "@genai/transformer";
 import * as tf from "@tensorflow/tfjs";
 
 /** Measures the mean loss of a language model, in nats a token, without dropout. */
@@ -25,22 +25,22 @@ export interface LossMeter<P extends Tree> {
 }
 
 export function lossMeter<P extends Tree>(engine: Engine, lm: CausalLm<P>): LossMeter<P> {
-  const sum: Compiled<[P, tf.Tensor2D, tf.Tensor2D], tf.Scalar> = engine.compile(function lossSum(
+  const sum: Compiled<[P, TokenBatch], tf.Scalar> = engine.compile(function lossSum(
     params: P,
-    ids: tf.Tensor2D,
-    targets: tf.Tensor2D,
+    { ids, targets, segments }: TokenBatch,
   ) {
-    return crossEntropy(lm.logits(params, ids), targets, { reduction: "sum" }) as tf.Scalar;
+    const logits = lm.logits(params, ids, segments ? { segments } : {});
+    return crossEntropy(logits, targets, { reduction: "sum" }) as tf.Scalar;
   });
 
-  async function sumOf(params: P, { ids, targets }: TokenBatch): Promise<{ sum: number; tokens: number }> {
+  async function sumOf(params: P, batch: TokenBatch): Promise<{ sum: number; tokens: number }> {
     let loss: tf.Scalar | undefined;
     try {
-      const tokens = Array.from(await targets.data()).filter((id) => id >= 0).length;
-      loss = await sum(params, ids, targets);
+      const tokens = Array.from(await batch.targets.data()).filter((id) => id >= 0).length;
+      loss = await sum(params, batch);
       return { sum: (await loss.data())[0]!, tokens };
     } finally {
-      treeDispose([ids, targets, loss]);
+      treeDispose([batch, loss]);
     }
   }
 
@@ -53,7 +53,9 @@ export function lossMeter<P extends Tree>(engine: Engine, lm: CausalLm<P>): Loss
       }
       return mean;
     },
-    async measure(params, { ids, targets, count, length }, batchSize, signal) {
+    async measure(params, rows, batchSize, signal) {
+      const { count, length } = rows;
+      const several = holdsSeveral(rows);
       let [total, tokens] = [0, 0];
       const size = Math.min(batchSize, count);
       for (let first = 0; first < count; first += size) {
@@ -64,7 +66,11 @@ export function lossMeter<P extends Tree>(engine: Engine, lm: CausalLm<P>): Loss
           filled.set(values.subarray(first * length, (first + size) * length));
           return tf.tensor2d(filled, [size, length], "int32");
         };
-        const batch = await sumOf(params, { ids: part(ids, 0), targets: part(targets, -100) });
+        const batch = await sumOf(params, {
+          ids: part(rows.ids, 0),
+          targets: part(rows.targets, -100),
+          ...(several ? { segments: part(rows.segments, 0) } : {}),
+        });
         total += batch.sum;
         tokens += batch.tokens;
       }

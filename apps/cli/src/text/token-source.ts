@@ -1,7 +1,14 @@
 import type { BatchStream, Rng } from "@genai/core";
 import { textWindows } from "@genai/datasets";
 import type { Tokenizer } from "@genai/tokenizer";
-import { type PackedRows, packedBatches, packStream, type TokenBatch } from "@genai/transformer";
+import {
+  holdsSeveral,
+  type PackedRows,
+  packDocuments,
+  packedBatches,
+  packStream,
+  type TokenBatch,
+} from "@genai/transformer";
 import { UsageError } from "../exit-code.ts";
 import { countCharacters, type TextCorpus } from "./text-corpus.ts";
 import { encodeText } from "./text-vocabulary.ts";
@@ -32,7 +39,7 @@ export interface TokenSourceOptions {
 
 /**
  * The tokens of a corpus. Running text is read in windows at random places, as nanoGPT does; documents that fit are read
- * one in a row, as makemore does; longer ones follow one another with the end token between them.
+ * whole, as makemore does, several in a row where there is room, none of which sees another; longer ones follow one another with the end token between them.
  *
  * @throws UsageError if the text is shorter than a block or has characters that the vocabulary lacks.
  */
@@ -54,12 +61,16 @@ export function tokenSource(corpus: TextCorpus, tokenizer: Tokenizer, options: T
       joined([Int32Array.of(endId), ...documents.flatMap((ids) => [ids, Int32Array.of(endId)])]);
     return runningText(corpus, { train: chain(train), validation: chain(validation) }, options);
   }
-  const rows = { train: oneInARow(train, longest, endId), validation: oneInARow(validation, longest, endId) };
+  const rows = { train: wholeDocuments(train, longest, endId), validation: wholeDocuments(validation, longest, endId) };
   return {
     summary,
     length: longest,
     batches: (split, { batchSize, rng }) =>
-      packedBatches(rows[split], { batchSize: Math.min(batchSize, rows[split].count), rng }),
+      packedBatches(rows[split], {
+        batchSize: Math.min(batchSize, rows[split].count),
+        rng,
+        segments: holdsSeveral(rows[split]),
+      }),
     validationRows: () => rows.validation,
     charactersPerToken: charactersPerToken(
       corpus,
@@ -102,22 +113,10 @@ function runningText(
   };
 }
 
-/** Rows of one document each: the end token before it is read, the one behind it is learned. */
-function oneInARow(documents: readonly Int32Array[], length: number, endId: number): PackedRows {
-  const count = documents.length;
-  const rows = {
-    ids: new Int32Array(count * length).fill(endId),
-    targets: new Int32Array(count * length).fill(-100),
-    segments: new Int32Array(count * length),
-  };
-  for (const [row, ids] of documents.entries()) {
-    const at = row * length;
-    rows.ids.set(ids, at + 1);
-    rows.targets.set(ids, at);
-    rows.targets[at + ids.length] = endId;
-    rows.segments.fill(1, at, at + ids.length + 1);
-  }
-  return { count, length, ...rows };
+/** Whole documents in rows, each between two end tokens: the one before it is read, the one behind it is learned. */
+function wholeDocuments(documents: readonly Int32Array[], length: number, endId: number): PackedRows {
+  const between = documents.map((ids) => ({ ids: joined([Int32Array.of(endId), ids, Int32Array.of(endId)]) }));
+  return packDocuments(between, { length, padId: endId });
 }
 
 const charactersPerToken = ({ validation, documents }: TextCorpus, tokens: number): number =>
