@@ -220,7 +220,7 @@ describe.skipIf(!process.env.GENAI_DATA_DIR)("genai reproduce makemore", () => {
     expect(reached).toBe(false);
     expect(obtained[0]).toMatchObject({ label: "test loss of 1,000 names", atMost: 1.92 });
     expect(obtained[0].value).toBeGreaterThan(1.92);
-    expect(runs[0].params).toBe(202_816);
+    expect(runs[0].params).toBe(204_544);
     expect(published[0].value).toContain("1.92");
     expect(code).toBe(1);
   });

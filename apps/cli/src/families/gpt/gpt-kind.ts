@@ -28,6 +28,7 @@ const sharedDefaults: Omit<Options, "nKvHead" | "bias"> = {
   nInner: null,
   blockSize: 64,
   dropout: 0,
+  untiedHead: false,
   weightDecay: 0.1,
   beta2: 0.99,
   maxGradNorm: 1,

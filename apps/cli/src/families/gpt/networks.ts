@@ -19,6 +19,7 @@ export interface NetworkOptions {
   readonly blockSize: number;
   readonly dropout: number;
   readonly bias?: boolean;
+  readonly untiedHead: boolean;
 }
 
 /** One architecture as the command line trains it. */
@@ -35,11 +36,13 @@ export const gpt2Network: Network = {
   name: "gpt2",
   summary: "GPT-2: learned positions, LayerNorm, GELU",
   options: { bias: false },
-  configOf({ nLayer, nHead, nEmbd, nInner, blockSize, dropout, bias = false }, vocabSize): Gpt2Config {
+  configOf(options, vocabSize): Gpt2Config {
+    const { nLayer, nHead, nEmbd, nInner, blockSize, dropout, untiedHead, bias = false } = options;
     if (nEmbd % nHead !== 0) throw new UsageError(`--n-embd ${nEmbd} must be a multiple of --n-head ${nHead}`);
     const { activation } = gpt2Presets.nanoCpu;
     const inner = nInner === null ? {} : { nInner };
-    return { vocabSize, blockSize, nEmbd, nHead, nLayer, ...inner, dropout, activation, bias };
+    const sizes = { vocabSize, blockSize, nEmbd, nHead, nLayer, ...inner };
+    return { ...sizes, dropout, activation, bias, tieWordEmbeddings: !untiedHead };
   },
   create: (config, rng) => ({ architecture: "gpt2", ...createGpt2(config as Gpt2Config, rng) }),
 };
@@ -48,7 +51,8 @@ export const llamaNetwork: Network = {
   name: "llama",
   summary: "Llama: rotary positions, RMSNorm, SwiGLU, grouped queries",
   options: { nKvHead: null },
-  configOf({ nLayer, nHead, nKvHead, nEmbd, nInner, blockSize, dropout }, vocabSize): LlamaConfig {
+  configOf(options, vocabSize): LlamaConfig {
+    const { nLayer, nHead, nKvHead, nEmbd, nInner, blockSize, dropout, untiedHead } = options;
     const kvHeads = nKvHead ?? nHead;
     if (nEmbd % (2 * nHead) !== 0) {
       throw new UsageError(`--n-embd ${nEmbd} must be an even multiple of --n-head ${nHead}: positions turn pairs`);
@@ -57,7 +61,7 @@ export const llamaNetwork: Network = {
     // Three matrices in place of two: two thirds as wide for the same size, in whole steps of 32.
     const inner = nInner ?? Math.ceil((8 * nEmbd) / 3 / 32) * 32;
     const sizes = { vocabSize, blockSize, nEmbd, nHead, nKvHead: kvHeads, nLayer, nInner: inner };
-    return { ...sizes, dropout, tieWordEmbeddings: true };
+    return { ...sizes, dropout, tieWordEmbeddings: !untiedHead };
   },
   create: (config, rng) => ({ architecture: "llama", ...createLlama(config as LlamaConfig, rng) }),
 };

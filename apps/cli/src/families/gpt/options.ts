@@ -20,6 +20,7 @@ export const gptOptions: readonly Option[] = [
   new Option("--n-inner <n>", "width of the feed-forward layers").argParser(wholeNumber(1)),
   new Option("--block-size <n>", "context: the most tokens that are seen at once").argParser(wholeNumber(2)),
   new Option("--dropout <share>", "share of activations that is dropped in training").argParser(share),
+  new Option("--untied-head", "a head with weights of its own, in place of those of the embedding"),
   new Option("--bias", "biases in linear layers and norms"),
   new Option("--weight-decay <number>", "AdamW's decay, of matrices only").argParser(nonNegativeNumber),
   new Option("--beta2 <share>", "AdamW's decay rate of squared gradients").argParser(share),

@@ -71,10 +71,12 @@ export const gptPresets: readonly Preset[] = [
       kind: "gpt2",
       data: "names",
       steps: 12_000,
-      batchSize: 32,
+      // About 32 names, of which two fit into a row.
+      batchSize: 15,
       learningRate: 5e-4,
       options: {
-        ...{ nLayer: 4, nHead: 4, nEmbd: 64, blockSize: 64, bias: true, dropout: 0, tokenizer: "chars" },
+        ...{ nLayer: 4, nHead: 4, nEmbd: 64, blockSize: 64, bias: true, untiedHead: true, dropout: 0 },
+        tokenizer: "chars",
         ...{ weightDecay: 0.01, beta2: 0.99, maxGradNorm: 0, warmup: 0, minLearningRate: 5e-4, evalEvery: 500 },
       },
     },
