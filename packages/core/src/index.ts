@@ -102,6 +102,7 @@ export {
   type CachedAttentionOptions,
   type CachedKeysAndValues,
   cachedAttention,
+  scatterInto,
   seenSlots,
   writeSlots,
 } from "./nn/cached-attention.ts";

@@ -40,6 +40,11 @@ export interface CausalLm<P extends Tree = Tree> {
    *   tokens are none. The padding is forgotten. Default T.
    */
   step(params: P, ids: tf.Tensor2D, cache: KvCache, counts?: tf.Tensor1D): { logits: tf.Tensor2D; cache: KvCache };
+  /**
+   * Whether what a token means depends on the length of the cache that it is read into, as with rotary scalings that go by the
+   * length of the sequence: then tokens do not move to caches of another length.
+   */
+  readonly fixedCacheLength?: boolean;
   /** Which parameters are matrices that activations are multiplied with, and which way round; see `convertLm`. */
   matrixLayout?(path: string): MatrixLayout | undefined;
 }

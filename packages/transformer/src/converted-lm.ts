@@ -39,6 +39,7 @@ export async function convertLm<P extends Tree>(
     lm: {
       vocabSize: lm.vocabSize,
       blockSize: lm.blockSize,
+      ...(lm.fixedCacheLength && { fixedCacheLength: true }),
       logits: (params, ...read) => tidied(() => lm.logits(plainWeights<P>(params), ...read)),
       createCache: (...size) => lm.createCache(...size),
       step: (params, ...read) => tidied(() => lm.step(plainWeights<P>(params, { constant: true }), ...read)),

@@ -35,6 +35,8 @@ export {
 } from "./generation/decoder.ts";
 export type { SamplingOptions } from "./generation/draw-tokens.ts";
 export { type GeneratedToken, type GenerateOptions, generate, generateIds } from "./generation/generate.ts";
+export type { PrefixCacheOptions } from "./generation/prefix-cache.ts";
+export type { PromptScore } from "./generation/prompt-scores.ts";
 export {
   allowTokens,
   drawByGumbel,
@@ -71,7 +73,15 @@ export {
 export { HubError } from "./hub/hub-error.ts";
 export type { DownloadedModel } from "./hub/hub-store.ts";
 export type { ModelPart } from "./hub/needed-files.ts";
-export { concatKvCaches, createKvCache, gatherKvCacheRows, type KvCache } from "./kv-cache.ts";
+export {
+  concatKvCaches,
+  copyKvCacheRows,
+  createKvCache,
+  gatherKvCacheRows,
+  type KvCache,
+  type KvCacheRows,
+  takeKvCacheRow,
+} from "./kv-cache.ts";
 export {
   createLlama,
   type Llama,

@@ -179,8 +179,12 @@ export function llamaLm(config: LlamaConfig): CausalLm<LlamaParams> {
       createKvCache({ batchSize, layers: nLayer, heads: nKvHead, length, headDim: ropeOf(config).headDim }),
     step: (params, ...read) => step({ config, params }, ...read),
     matrixLayout: () => "out-in",
+    ...(goesByLength(config) && { fixedCacheLength: true }),
   };
 }
+
+const goesByLength = ({ ropeScaling, blockSize }: LlamaConfig): boolean =>
+  (ropeScaling?.type === "dynamic" || ropeScaling?.type === "longrope") && blockSize > ropeScaling.originalBlockSize;
 
 /** See `CausalLm.step`. */
 function step(

@@ -5,10 +5,12 @@ import { expect, it } from "vitest";
 import {
   type CausalLm,
   concatKvCaches,
+  copyKvCacheRows,
   gatherKvCacheRows,
   type KvCache,
   languageModelLoss,
   type TokenBatch,
+  takeKvCacheRow,
 } from "../src/index.ts";
 
 const tolerance = { atol: 2e-5, rtol: 2e-4 };
@@ -112,6 +114,27 @@ export function describeCausalLm<P extends Tree>(name: string, lm: CausalLm<P>, 
           [...other.slice(0, 2), 8],
         ],
         "logits after a row has joined",
+      );
+
+      // Rows of one cache in places of another, of other length.
+      const taken = takeKvCacheRow(last.cache, tf.tensor1d([0], "int32"), 6);
+      const places = { of: tf.tensor1d([1, 0], "int32"), to: tf.tensor1d([2, 0], "int32") };
+      const larger = copyKvCacheRows(lm.createCache(3, 10), last.cache, places, 9);
+      const filled = copyKvCacheRows(
+        larger,
+        taken,
+        { of: tf.tensor1d([0], "int32"), to: tf.tensor1d([1], "int32") },
+        6,
+      );
+      const moved = await step(params, idsOf([[3], [4], [6]]), filled);
+      await rowsAre(
+        moved.logits,
+        [
+          [...longer[1]!, 7, 3],
+          [...longer[1]!, 7, 4],
+          [...other.slice(0, 2), 8, 6],
+        ],
+        "logits after rows have moved",
       );
       logits.dispose();
       step.dispose();

@@ -26,7 +26,12 @@ export class AnswerWriter {
   ) {
     this.context = options.context ?? model.lm.blockSize;
     this.#model = model;
-    this.#scheduler = createBatchScheduler(engine, model.lm, model.params, { maxRows: 1, maxTokens: this.context });
+    this.#scheduler = createBatchScheduler(engine, model.lm, model.params, {
+      maxRows: 1,
+      maxTokens: this.context,
+      // What was said stays read: a turn reads what is new.
+      prefixCache: { maxBytes: Number.POSITIVE_INFINITY, maxSequences: 1 },
+    });
     this.#streams = new Rng(options.seed ?? randomInt(2 ** 47));
   }
 

@@ -13,6 +13,7 @@ interface ServeFlags extends ModelFlags, ChatTemplateFlags {
   readonly apiKey?: readonly string[];
   readonly maxBatch: number;
   readonly maxQueue: number;
+  readonly prefixCache: number;
   readonly maxTokens: number;
   readonly context?: number;
   readonly timeout: number;
@@ -38,6 +39,12 @@ export function addServe(program: Command): void {
       collected,
     )
     .option("--max-batch <n>", "requests that are written at once", wholeNumber(1), 8)
+    .option(
+      "--prefix-cache <MiB>",
+      "memory for texts that were read, from which prompts that begin alike go on; 0 keeps none",
+      wholeNumber(0),
+      256,
+    )
     .option("--max-queue <n>", "requests that may wait; others are answered 429", wholeNumber(0), 64)
     .option("--max-tokens <n>", "most new tokens that a request may ask for", wholeNumber(1), 1024)
     .option(
@@ -94,6 +101,7 @@ async function serve(path: string, flags: ServeFlags): Promise<void> {
     maxRows: flags.maxBatch,
     maxQueue: flags.maxQueue,
     maxTokens: flags.context ?? blockSize,
+    prefixCache: { maxBytes: flags.prefixCache * 2 ** 20 },
   });
   try {
     const service = new TextService(model, scheduler, flags.maxTokens);
@@ -155,14 +163,17 @@ interface Answered {
   readonly status: number;
   readonly milliseconds: number;
   readonly promptTokens: number;
+  readonly cachedTokens: number;
   readonly newTokens: number;
   readonly error?: string;
 }
 
-function logLine({ method, path, status, milliseconds, promptTokens, newTokens, error }: Answered): string {
+function logLine(answered: Answered): string {
+  const { method, path, status, milliseconds, promptTokens, cachedTokens, newTokens, error } = answered;
   const time = new Date().toTimeString().slice(0, 8);
+  const known = cachedTokens > 0 ? ` (${cachedTokens} cached)` : "";
   const seconds = (milliseconds / 1000).toFixed(2);
   const rate = newTokens > 0 ? `, ${(newTokens / (milliseconds / 1000)).toFixed(0)} tokens/s` : "";
-  const line = `${time} ${status} ${method} ${path}  ${promptTokens} + ${newTokens} tokens, ${seconds} s${rate}`;
+  const line = `${time} ${status} ${method} ${path}  ${promptTokens}${known} + ${newTokens} tokens, ${seconds} s${rate}`;
   return error === undefined ? dim(line) : `${status >= 500 ? red(line) : line}  ${error}`;
 }

@@ -9,6 +9,7 @@ export interface Usage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
   readonly total_tokens: number;
+  readonly prompt_tokens_details: { readonly cached_tokens: number };
 }
 
 /** The fields that every answer and every chunk of a stream begins with. */
@@ -19,19 +20,29 @@ export function answerHead(prefix: string, object: string, model: string) {
 /** Counts the tokens of an answer as it is written. */
 export class UsageCount {
   readonly #scope: RequestScope;
+  readonly #n: number;
 
-  constructor(scope: RequestScope, promptTokens: number) {
+  /** @param n texts for each prompt */
+  constructor(scope: RequestScope, promptTokens: number, n: number) {
     this.#scope = scope;
+    this.#n = n;
     scope.tokens.prompt = promptTokens;
   }
 
-  add(): void {
+  add({ index, token }: TextPart): void {
     this.#scope.tokens.completion += 1;
+    // Prompts count once, however many texts go on from them.
+    if (index % this.#n === 0) this.#scope.tokens.cached += token.cachedTokens ?? 0;
   }
 
   get usage(): Usage {
-    const { prompt, completion } = this.#scope.tokens;
-    return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion };
+    const { prompt, completion, cached } = this.#scope.tokens;
+    return {
+      prompt_tokens: prompt,
+      completion_tokens: completion,
+      total_tokens: prompt + completion,
+      prompt_tokens_details: { cached_tokens: cached },
+    };
   }
 }
 
@@ -47,11 +58,11 @@ export interface WholeText {
 export async function wholeTexts(
   parts: AsyncIterable<TextPart>,
   count: number,
-  onToken: () => void,
+  onToken: (part: TextPart) => void,
 ): Promise<WholeText[]> {
   const texts = Array.from({ length: count }, (): WholeText => ({ text: "", finish: "length", parts: [] }));
   for await (const part of parts) {
-    onToken();
+    onToken(part);
     const text = texts[part.index]!;
     text.parts.push({ part, offset: text.text.length });
     text.text += part.text;

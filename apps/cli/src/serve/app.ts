@@ -29,6 +29,8 @@ export interface Answered {
   readonly status: number;
   readonly milliseconds: number;
   readonly promptTokens: number;
+  /** Of the prompt, those that had been read before. */
+  readonly cachedTokens: number;
   readonly newTokens: number;
   readonly error?: string;
 }
@@ -116,6 +118,7 @@ export function createServeApp(service: TextService, options: ServeAppOptions = 
             status,
             milliseconds: performance.now() - started,
             promptTokens: tokens.prompt,
+            cachedTokens: tokens.cached,
             newTokens: tokens.completion,
             ...(error && { error: error.message }),
           });

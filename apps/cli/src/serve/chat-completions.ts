@@ -29,7 +29,7 @@ export async function completeChat(
   const maxNewTokens = service.newTokens(prompt.length, asked, Number.POSITIVE_INFINITY, param);
   const likeliest = request.logprobs ? (request.top_logprobs ?? 0) : -1;
   const n = request.n ?? 1;
-  const count = new UsageCount(scope, prompt.length);
+  const count = new UsageCount(scope, prompt.length, n);
   const parts = service.write([prompt], request, { maxNewTokens, likeliest, signal: scope.signal });
   const logProbsOf = (parts: readonly TextPart[]) =>
     likeliest < 0
@@ -37,7 +37,7 @@ export async function completeChat(
       : { content: parts.filter(({ shown }) => shown).map((part) => logProbOf(tokenizer, part)), refusal: null };
 
   if (!request.stream) {
-    const texts = await wholeTexts(parts, n, () => count.add());
+    const texts = await wholeTexts(parts, n, (part) => count.add(part));
     scope.end();
     return Response.json({
       ...answerHead("chatcmpl", "chat.completion", name),
@@ -61,7 +61,7 @@ export async function completeChat(
   async function* chunks() {
     const begun = new Set<number>();
     for await (const part of parts) {
-      count.add();
+      count.add(part);
       const { index, text, finish } = part;
       if (!begun.has(index)) yield chunk(index, { role: "assistant", content: "" });
       begun.add(index);

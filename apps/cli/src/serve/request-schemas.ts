@@ -48,7 +48,7 @@ const completionSchema = z.object({
       },
     )
     .nullish(),
-  max_tokens: count.nullish(),
+  max_tokens: z.int().min(0).max(largest).nullish(),
   echo: z.boolean().nullish(),
   logprobs: z.int().min(0).max(20).nullish(),
   best_of: refused("this server does not choose the best of several; leave it out, and ask for n of them"),

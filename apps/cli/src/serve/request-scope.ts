@@ -7,8 +7,8 @@ export class RequestScope {
   readonly #timer: ReturnType<typeof setTimeout>;
   readonly #onEnd: (scope: RequestScope, error?: ApiError) => void;
   #ended = false;
-  /** Tokens read and written, for the log. */
-  tokens = { prompt: 0, completion: 0 };
+  /** Tokens read and written, and those of the prompts that had been read before. */
+  tokens = { prompt: 0, completion: 0, cached: 0 };
 
   constructor(client: AbortSignal, timeoutSeconds: number, onEnd: (scope: RequestScope, error?: ApiError) => void) {
     this.#client = client;

@@ -26,6 +26,8 @@ export interface WriteOptions {
   readonly maxNewTokens: number;
   /** -1: no log-probabilities; otherwise how many of the likeliest tokens come with theirs. */
   readonly likeliest: number;
+  /** Whether the first token of each text brings what the model thinks of the prompt's own. */
+  readonly promptScores?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -76,7 +78,7 @@ export class TextService {
         },
       );
     }
-    if (room < (asked ?? 1)) {
+    if (room < Math.max(1, asked ?? 1)) {
       const wanted = asked ? `, and ${asked} were asked for` : "";
       throw new ApiError(
         400,
@@ -133,7 +135,7 @@ export class TextService {
     stop: readonly string[],
     request: SamplingRequest,
     rng: Rng,
-    { maxNewTokens, likeliest, signal }: WriteOptions,
+    { maxNewTokens, likeliest, promptScores = false, signal }: WriteOptions,
   ): AsyncIterableIterator<TextPart> {
     const { tokenizer, stopIds, lm } = this.model;
     const stream = new TextStream(tokenizer, { stop, after: prompt });
@@ -148,6 +150,7 @@ export class TextService {
       signal,
       logProbs: likeliest >= 0,
       likeliest: Math.max(0, likeliest),
+      promptScores,
       stopWhen(generated) {
         shown.push(stream.push(generated.at(-1)!));
         return stream.stopped !== undefined;

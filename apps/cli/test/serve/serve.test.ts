@@ -1,8 +1,9 @@
 import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { Rng } from "@genai/core";
-import { generateIds } from "@genai/transformer";
+import { generateIds, scoreContinuations } from "@genai/transformer";
 import * as tf from "@tensorflow/tfjs";
+import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chatTemplate, type TinyServer, tinyModelFolder, tinyServer } from "./tiny-model.ts";
 
@@ -41,7 +42,12 @@ describe("completions", () => {
     expect(greedy.choices).toEqual([
       { text: await written("Hello", 12), index: 0, logprobs: null, finish_reason: "length" },
     ]);
-    expect(greedy.usage).toEqual({ prompt_tokens: 5, completion_tokens: 12, total_tokens: 17 });
+    expect(greedy.usage).toEqual({
+      prompt_tokens: 5,
+      completion_tokens: 12,
+      total_tokens: 17,
+      prompt_tokens_details: { cached_tokens: 0 },
+    });
     for (const seed of [1, 2]) {
       const drawn = await complete({ prompt: "Hello", max_tokens: 12, seed });
       expect(drawn.choices[0]!.text).toBe(await written("Hello", 12, seed));
@@ -73,6 +79,51 @@ describe("completions", () => {
     }
     expect(texts).toEqual(whole.choices.map(({ text }) => text));
     expect(finishes).toEqual(whole.choices.map((choice) => choice.finish_reason));
+  });
+
+  test("say how many tokens of the prompt had been read before, and are the same", async () => {
+    const body = { prompt: "A text that begins as others do, and more", max_tokens: 6, temperature: 0 };
+    const first = await complete(body);
+    expect(first.usage).toMatchObject({ prompt_tokens: 41, prompt_tokens_details: { cached_tokens: 0 } });
+    const [again, several] = [await complete(body), await complete({ ...body, prompt: [body.prompt, "other"], n: 2 })];
+    expect(again.choices).toEqual(first.choices);
+    expect(again.usage.prompt_tokens_details).toEqual({ cached_tokens: 32 });
+    expect(several.usage.prompt_tokens_details).toEqual({ cached_tokens: 32 });
+  });
+
+  test("score their prompts with echo and logprobs, as multiple-choice evaluation asks through OpenAI's client", async () => {
+    const { engine, model, url } = server;
+    const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
+    const prompt = "The sky is blue";
+    const ids = [...model.tokenizer.encode(prompt).ids];
+    const [want] = await scoreContinuations(engine, model.lm, model.params, [
+      { context: ids.slice(0, 1), continuation: ids.slice(1) },
+    ]);
+    const body = { model: model.name, prompt: [ids, [65]], temperature: 0, logprobs: 2, echo: true };
+    const { choices, usage } = await client.completions.create({ ...body, max_tokens: 0 });
+    expect(choices.map(({ text }) => text)).toEqual([prompt, "A"]);
+    expect(usage).toMatchObject({ prompt_tokens: ids.length + 1, completion_tokens: 0 });
+    const scores = choices[0]!.logprobs!;
+    expect(scores.tokens!.join("")).toBe(prompt);
+    expect(scores.text_offset).toEqual(ids.map((_, i) => i));
+    expect([scores.token_logprobs![0], scores.top_logprobs![0]]).toEqual([null, null]);
+    for (const [i, logProb] of want!.tokenLogProbs.entries()) {
+      expect(scores.token_logprobs![i + 1]).toBeCloseTo(logProb, 4);
+      const list = Object.values(scores.top_logprobs![i + 1]!);
+      expect(list.length).toBe(2);
+      expect(Math.max(...list)).toBeGreaterThanOrEqual(scores.token_logprobs![i + 1]! - 1e-4);
+    }
+    expect(choices[1]!.logprobs!.token_logprobs).toEqual([null]);
+
+    // With new tokens, whole and in a stream.
+    const one = await client.completions.create({ ...body, prompt, max_tokens: 3 });
+    expect(one.choices[0]!.logprobs!.token_logprobs!.slice(0, -3)).toEqual(scores.token_logprobs);
+    expect(one.choices[0]!.logprobs!.text_offset!.slice(-3)[0]).toBe(prompt.length);
+    const streamed: (number | null)[] = [];
+    for await (const chunk of await client.completions.create({ ...body, prompt, max_tokens: 3, stream: true })) {
+      streamed.push(...((chunk.choices[0]!.logprobs!.token_logprobs ?? []) as (number | null)[]));
+    }
+    expect(streamed).toEqual(one.choices[0]!.logprobs!.token_logprobs);
   });
 
   test("of lists of ids are those of their text", async () => {
@@ -201,7 +252,11 @@ describe("chats", () => {
         finish_reason: "length",
       },
     ]);
-    expect(whole.usage).toEqual({ prompt_tokens: ids.length, completion_tokens: 10, total_tokens: ids.length + 10 });
+    expect(whole.usage).toMatchObject({
+      prompt_tokens: ids.length,
+      completion_tokens: 10,
+      total_tokens: ids.length + 10,
+    });
     const parts = await events(
       await server.post("/v1/chat/completions", { ...body, stream: true, logprobs: true, top_logprobs: 2 }),
     );
@@ -335,7 +390,6 @@ describe("what cannot be served", () => {
       },
     ],
     [{ prompt: "a".repeat(200) }, { code: "context_length_exceeded" }],
-    [{ prompt: "a", max_tokens: 0 }, { param: "max_tokens" }],
     [
       { prompt: "a", max_tokens: "7" },
       { param: "max_tokens", message: "max_tokens: expected number, received string." },
@@ -363,7 +417,7 @@ describe("what cannot be served", () => {
       { prompt: "a", suffix: "b" },
       { param: "suffix", message: "suffix: this server cannot write what comes before a suffix; leave it out." },
     ],
-    [{ prompt: "a", echo: true, logprobs: 1 }, { param: "logprobs" }],
+    [{ prompt: "a", max_tokens: 0 }, { param: "max_tokens" }],
     [{ prompt: "a", logit_bias: { x: 1 } }, { param: "logit_bias.x" }],
     [{ prompt: "a", logit_bias: { 999: 1 } }, { param: "logit_bias" }],
     [{ prompt: "a", seed: 1.5 }, { param: "seed" }],

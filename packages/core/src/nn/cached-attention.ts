@@ -49,6 +49,8 @@ export function cachedAttention(
     const used = tf.minimum(tf.maximum(lengths, int(0)), int(l - t)) as tf.Tensor1D;
     const { window, scale = 1 / Math.sqrt(d) } = options;
     const composed = () => {
+      // Nothing can have been read before: no slot is hidden but those of the future.
+      if (t === l && window === undefined) return [attention(q, k, v, { causal: true, scale }), k.clone(), v.clone()];
       const slots = { k: writeSlots(past.k, k, used), v: writeSlots(past.v, v, used) };
       const bias = maskBias(seenSlots(used, { queries: t, slots: l, window }).expandDims(1));
       return [attention(q, slots.k, slots.v, { bias, scale }), slots.k, slots.v];
@@ -74,6 +76,19 @@ export function writeSlots(slots: tf.Tensor4D, x: tf.Tensor4D, lengths: tf.Tenso
     const flat = tf.tensorScatterUpdate(slots.reshape([-1, d]), at.reshape([-1, 1]).toInt(), x.reshape([-1, d]));
     return flat.reshape([b, g, l, d]) as tf.Tensor4D;
   });
+}
+
+/**
+ * `tensor` with the slices at `indices` replaced. A donated tensor is written to where it is, without a copy: nothing else of
+ * a compiled function may read it.
+ *
+ * @param indices int32 [N, R]: places along the first R axes; of places that are named twice any update counts
+ * @param updates [N, ...the other axes]
+ */
+export function scatterInto(tensor: tf.Tensor4D, indices: tf.Tensor2D, updates: tf.Tensor): tf.Tensor4D {
+  return fusedOp("GenaiScatterInto", { tensor, indices, updates }, {}, () =>
+    tf.tensorScatterUpdate(tensor, indices, updates),
+  ) as tf.Tensor4D;
 }
 
 /** Which slots new tokens see, bool [B, T, L]: those up to their own, the latest `window` of them. */

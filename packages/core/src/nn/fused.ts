@@ -32,6 +32,8 @@ export interface FusedOps {
    * D a multiple of 8; window 0 for none; results [mixed [B, H, T, D], k, v [B, G, L, D]]
    */
   GenaiCachedAttention: { scale: number; window: number };
+  /** inputs { tensor, indices int32 [N, R], updates [N, ...] }; result as tensor, which nothing else reads */
+  GenaiScatterInto: Record<never, never>;
   /** inputs { panels [P, K, 32] }; result a matrix; see weights/panels.ts */
   GenaiFromPanels: { outputs: number; layout: "out-in" | "in-out" };
   /** inputs { units int32 [N, K / S, S bits / 32], scales [N, K / S] }; result a matrix; see weights/blocks.ts */

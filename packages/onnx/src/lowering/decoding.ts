@@ -1,5 +1,5 @@
 import type { Value } from "../graph/graph.ts";
-import { binary, reduce, reshape, transpose } from "../graph/operators.ts";
+import { binary, cast, reduce, reshape, transpose } from "../graph/operators.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
 
 // What decoders of language models need: ONNX Runtime's own operators.
@@ -47,4 +47,11 @@ function splitSource(parts: readonly Value[]): Value | undefined {
   return alongLast && split.outputs.every((output, i) => output === sources[i]) ? split.inputs[0]! : undefined;
 }
 
-export const decoding: LoweringTable = { GenaiCachedAttention: cachedAttention };
+/** ScatterND copies nothing but the updates where its result is given the tensor's memory. */
+const scatterInto: Lowering = ({ graph: g, inputs: { tensor, indices, updates } }) => {
+  const whole = g.node("ScatterND", [tensor!, cast(g, indices!, "int64"), updates!], tensor!.type, tensor!.shape);
+  g.inPlace.set(whole, tensor!);
+  return whole;
+};
+
+export const decoding: LoweringTable = { GenaiCachedAttention: cachedAttention, GenaiScatterInto: scatterInto };

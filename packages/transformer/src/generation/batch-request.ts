@@ -1,6 +1,7 @@
 import type { Rng } from "@genai/core";
 import { checkIdRange } from "../causal-lm.ts";
 import { checkSamplingOptions, type SamplingOptions } from "./draw-tokens.ts";
+import type { PromptScore } from "./prompt-scores.ts";
 
 /** One prompt to be continued, as `generate` continues it. */
 export interface BatchRequest extends SamplingOptions {
@@ -22,6 +23,8 @@ export interface BatchRequest extends SamplingOptions {
   readonly logProbs?: boolean;
   /** And those of this many of the likeliest tokens. */
   readonly likeliest?: number;
+  /** With the first token also comes what the model thinks of the prompt's own tokens; `likeliest` counts for them too. */
+  readonly promptScores?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -30,6 +33,10 @@ export interface BatchToken {
   readonly id: number;
   /** 0 for the first token after the prompt. */
   readonly index: number;
+  /** With the first token: how many of the prompt's had been read before, for another request, if there were any. */
+  readonly cachedTokens?: number;
+  /** With the first token; there with the option promptScores. Of all tokens of the prompt but the first. */
+  readonly promptScores?: readonly PromptScore[];
   /** Set on the last token: "stop" for a stop id or stopWhen, "length" for maxNewTokens. */
   readonly finish?: "stop" | "length";
   /** In nats; there with the option logProbs. */

@@ -12,6 +12,8 @@ import {
   type RowDrawShape,
   rowDrawInputs,
 } from "./draw-rows.ts";
+import type { PrefixCacheOptions } from "./prefix-cache.ts";
+import { PromptScorer } from "./prompt-scores.ts";
 import { RowStore } from "./row-store.ts";
 
 // Continuous batching: requests that run at the same time share the steps of one batch. They join it when there is room and
@@ -26,6 +28,11 @@ export interface BatchSchedulerOptions<P extends Tree = Tree> {
   readonly maxTokens?: number;
   /** Most requests that wait; default 64. */
   readonly maxQueue?: number;
+  /**
+   * Prefix caching: the keys and values of requests that have ended are kept, within these limits, and a prompt that begins as
+   * one of them, or as one that runs, is read from there on, in blocks of 16 tokens. What is written stays the same.
+   */
+  readonly prefixCache?: PrefixCacheOptions;
   /** Compiled functions to be used again; without it they are made and freed by the scheduler. */
   readonly decoder?: Decoder<P>;
 }
@@ -54,8 +61,11 @@ export interface BatchScheduler {
   dispose(): Promise<void>;
 }
 
-/** Tokens of prompts that are read between two steps of the batch: more of them would hold up those that run. */
-const promptTokensBetweenSteps = 256;
+/** Tokens of prompts that are read at once, padding included. Long prompts are read in parts ("chunked prefill"). */
+const mostTokensAtOnce = 256;
+const leastTokensAtOnce = 64;
+/** How long those who are being written wait for prompts to be read, and for the read that is under way then. */
+const pauseMilliseconds = 100;
 
 /** Starts serving a model; see `BatchScheduler`. The caller keeps engine and parameters until it has disposed of it. */
 export function createBatchScheduler<P extends Tree>(
@@ -76,16 +86,19 @@ class Scheduler<P extends Tree> implements BatchScheduler {
   readonly #ownsDecoder: boolean;
   readonly #draw: Compiled<[logits: tf.Tensor2D, inputs: RowDrawInputs, shape: RowDrawShape], DrawnRows>;
   readonly #store: RowStore<P>;
+  readonly #scorer: PromptScorer<P>;
   readonly #queue: BatchTask[] = [];
   /** Those with a row whose prompt is not read yet. */
   #reading: BatchTask[] = [];
   /** Those whose tokens are being written. */
   #writing: BatchTask[] = [];
+  /** What reading a token of a prompt takes at best. */
+  #tokenMilliseconds = Number.POSITIVE_INFINITY;
   #loop: Promise<void> | undefined;
   #isDisposed = false;
 
   constructor(engine: Engine, lm: CausalLm<P>, params: P, options: BatchSchedulerOptions<P>) {
-    const { maxRows = 8, maxQueue = 64, maxTokens = lm.blockSize, decoder } = options;
+    const { maxRows = 8, maxQueue = 64, maxTokens = lm.blockSize, prefixCache = {}, decoder } = options;
     for (const [name, value, least] of [
       ["maxRows", maxRows, 1],
       ["maxQueue", maxQueue, 0],
@@ -110,8 +123,9 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     this.#maxQueue = maxQueue;
     this.#ownsDecoder = decoder === undefined;
     this.#decoder = decoder ?? createDecoder(engine, lm);
+    this.#store = new RowStore(this.#decoder, params, { maxRows, maxTokens, prefixCache });
+    this.#scorer = new PromptScorer(this.#decoder, params);
     this.#draw = engine.compile(drawRows);
-    this.#store = new RowStore(this.#decoder, params, maxRows);
   }
 
   get running(): number {
@@ -147,6 +161,7 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     for (const task of [...this.#queue, ...this.#reading, ...this.#writing]) task.fail(error);
     await this.#loop;
     this.#draw.dispose();
+    this.#scorer.dispose();
     this.#store.dispose();
     if (this.#ownsDecoder) this.#decoder.dispose();
   }
@@ -164,34 +179,59 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     this.#loop = undefined;
   }
 
-  /** Reads the prompts of waiting requests and draws their first tokens, as far as there is room and time. */
+  /** Gives rows to those who wait and reads prompts: one part, or for as long as those who are written may wait. */
   async #readPrompts(): Promise<void> {
-    let budget = this.#writing.length > 0 ? promptTokensBetweenSteps : Number.POSITIVE_INFINITY;
-    this.#dropEnded();
-    while (budget > 0) {
-      if (this.#reading.length === 0) {
-        const task = this.running < this.#maxRows ? this.#queue.shift() : undefined;
-        if (!task) return;
+    const started = performance.now();
+    do {
+      await this.#dropEnded();
+      while (this.#queue.length > 0 && this.running < this.#maxRows) {
+        const task = this.#queue.shift()!;
+        task.row = this.#store.create(task.prompt);
         this.#reading.push(task);
       }
-      const task = this.#reading[0]!;
-      let logits: tf.Tensor2D | undefined;
-      try {
-        task.row ??= this.#store.create(task.prompt, task.prompt.length + task.maxNewTokens - 1);
-        const { length } = task.row;
-        logits = await this.#store.read(task.row);
-        budget -= task.row.length - length;
-        if (logits) {
-          this.#reading.shift();
-          this.#writing.push(task);
-          await this.#drawFor([task], logits);
-        }
-      } catch (error) {
-        task.fail(error);
-      } finally {
-        treeDispose(logits);
+      if (this.#reading.length === 0) return;
+      await this.#readNext();
+    } while (this.#writing.length > 0 && performance.now() - started < pauseMilliseconds);
+    await this.#dropEnded();
+  }
+
+  /** Reads a part of the prompts, and draws the first tokens of those that were read. */
+  async #readNext(): Promise<void> {
+    const within = Math.max(leastTokensAtOnce, pauseMilliseconds / this.#tokenMilliseconds);
+    const limit = this.#writing.length > 0 ? Math.min(within, mostTokensAtOnce) : mostTokensAtOnce;
+    const waiting = new Map(this.#reading.map((task) => [task.row!, task]));
+    const unscored = this.#reading.find((task) => task.scoresWanted !== undefined);
+    if (unscored) return this.#scorePrompt(unscored);
+    const rows = this.#store.next([...waiting.keys()], limit);
+    const tasks = rows.map((row) => waiting.get(row)!);
+    let logits: tf.Tensor2D | undefined;
+    try {
+      const started = performance.now();
+      const read = await this.#store.read(rows, limit);
+      // The fastest read: others may have been compiled first.
+      this.#tokenMilliseconds = Math.min(this.#tokenMilliseconds, (performance.now() - started) / read.tokens);
+      logits = read.logits;
+      if (logits) {
+        this.#reading = this.#reading.filter((task) => !tasks.includes(task));
+        this.#writing.push(...tasks);
+        const size = logits.shape[0];
+        await this.#drawFor(
+          Array.from({ length: size }, (_, i) => tasks[i]),
+          logits,
+        );
       }
-      this.#dropEnded();
+    } catch (error) {
+      for (const task of tasks) task.fail(error);
+    } finally {
+      treeDispose(logits);
+    }
+  }
+
+  async #scorePrompt(task: BatchTask): Promise<void> {
+    try {
+      task.promptScores = await this.#scorer.score(task.prompt, task.scoresWanted!);
+    } catch (error) {
+      task.fail(error);
     }
   }
 
@@ -212,7 +252,7 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     } finally {
       treeDispose(logits);
     }
-    this.#dropEnded();
+    await this.#dropEnded();
   }
 
   /** Draws a token for each task, from the row of the logits that has its place. */
@@ -250,15 +290,15 @@ class Scheduler<P extends Tree> implements BatchScheduler {
     }
   }
 
-  /** Frees the rows of requests that have ended. */
-  #dropEnded(): void {
-    for (const task of [...this.#reading, ...this.#writing]) {
-      if (!task.ended || !task.row) continue;
-      this.#store.free(task.row);
+  /** Takes the rows of requests that have ended. */
+  async #dropEnded(): Promise<void> {
+    const ended = [...this.#reading, ...this.#writing].filter((task) => task.ended);
+    this.#reading = this.#reading.filter((task) => !ended.includes(task));
+    this.#writing = this.#writing.filter((task) => !ended.includes(task));
+    for (const task of ended) {
+      if (task.row) await (this.#isDisposed ? this.#store.free(task.row) : this.#store.leave(task.row));
       task.row = undefined;
     }
-    this.#reading = this.#reading.filter((task) => !task.ended);
-    this.#writing = this.#writing.filter((task) => !task.ended);
   }
 }
 

@@ -2,6 +2,7 @@ import { AbortError, type Rng } from "@genai/core";
 import { type BatchRequest, type BatchToken, checkAllowedIds } from "./batch-request.ts";
 import type { DrawnRow } from "./draw-rows.ts";
 import { type SamplingOptions, samplingOptionsOf } from "./draw-tokens.ts";
+import type { PromptScore } from "./prompt-scores.ts";
 import type { StoredRow } from "./row-store.ts";
 import { TokenQueue } from "./token-queue.ts";
 
@@ -12,6 +13,8 @@ export class BatchTask {
   readonly tokens: TokenQueue<BatchToken>;
   /** While the task runs. */
   row: StoredRow | undefined;
+  /** Of the prompt, once it is scored. */
+  promptScores: readonly PromptScore[] | undefined;
   readonly #generated: number[] = [];
   readonly #sampling: SamplingOptions;
   readonly #request: BatchRequest;
@@ -43,6 +46,12 @@ export class BatchTask {
 
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** How many of the likeliest tokens are asked for with the prompt's scores, if those are asked for and not there. */
+  get scoresWanted(): number | undefined {
+    const { promptScores = false, likeliest = 0 } = this.#request;
+    return promptScores && !this.promptScores ? likeliest : undefined;
   }
 
   get lastId(): number {
@@ -82,6 +91,8 @@ export class BatchTask {
     this.tokens.push({
       id,
       index,
+      ...(index === 0 && this.promptScores && { promptScores: this.promptScores }),
+      ...(index === 0 && this.row?.cachedTokens && { cachedTokens: this.row.cachedTokens }),
       ...(finish && { finish }),
       ...(logProbs && logProb !== undefined && { logProb }),
       ...(count > 0 && likeliest && { likeliest: likeliest.slice(0, count) }),

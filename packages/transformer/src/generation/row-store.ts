@@ -1,19 +1,37 @@
-import { type Compiled, type Tree, treeDispose, treeMap } from "@genai/core";
+import { type Compiled, type Tree, treeDispose } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { concatKvCaches, gatherKvCacheRows, type KvCache } from "../kv-cache.ts";
+import { copyKvCacheRows, type KvCache, type KvCacheRows, takeKvCacheRow } from "../kv-cache.ts";
 import { consuming, type Decoder, newTokens } from "./decoder.ts";
+import { BLOCK_TOKENS, PrefixCache, type PrefixCacheOptions, sharedBlocks } from "./prefix-cache.ts";
+import { freshGroup, readWidth, slotsFor } from "./read-shapes.ts";
 
-/** One request's keys and values on the engine: by themselves while the prompt is read, then in a row of the batch. */
-export interface StoredRow {
-  readonly prompt: readonly number[];
-  /** Slots that it needs. */
+/** A cache that several rows may have a part in; who leaves it last frees it. */
+interface SharedCache {
+  readonly cache: KvCache;
   readonly slots: number;
+  rows: number;
+}
+
+/** One request's keys and values on the engine: in a cache of its own or of a group while its prompt is read, then in the batch. */
+export class StoredRow {
+  readonly prompt: readonly number[];
   /** Tokens that were read. */
-  length: number;
-  /** Before it joins the batch. */
-  own: KvCache | undefined;
+  readonly ids: number[] = [];
+  /** Tokens of the prompt that others had read before. */
+  cachedTokens = 0;
+  /** Before it joins the batch: a cache, and the row there. */
+  source: { readonly shared: SharedCache; readonly row: number } | undefined;
   /** Its place in the batch. */
   place: number | undefined;
+
+  constructor(prompt: readonly number[]) {
+    this.prompt = prompt;
+  }
+
+  /** Tokens of the prompt that are to be read. */
+  get rest(): number {
+    return this.prompt.length - this.ids.length;
+  }
 }
 
 interface Batch {
@@ -23,44 +41,141 @@ interface Batch {
   readonly slots: number;
 }
 
-/** Most tokens of a prompt that are read at once. */
-const chunkTokens = 128;
+/** Steps after which a batch that has become too large is made smaller. */
+const stepsBeforeShrinking = 32;
 
-/** The rows of a running batch, which join and leave it at any time. Sizes are powers of two, so that few graphs serve. */
+/** The rows of a running batch, which join and leave it at any time, in few sizes, so that few graphs serve. */
 export class RowStore<P extends Tree> {
   readonly #decoder: Decoder<P>;
   readonly #params: P;
   readonly #maxRows: number;
-  readonly #compose: Compiled<[caches: KvCache[], from: tf.Tensor1D, slots: number], KvCache>;
+  /** Slots that a row can have at most. */
+  readonly #maxSlots: number;
+  readonly #copy: Compiled<[into: KvCache, from: KvCache, rows: KvCacheRows, slots: number], KvCache>;
+  readonly #take: Compiled<[cache: KvCache, row: tf.Tensor1D, slots: number], KvCache>;
+  readonly #prefixes: PrefixCache;
+  readonly #rows = new Set<StoredRow>();
   #batch: Batch | undefined;
+  #stepsTooLarge = 0;
+  #turn = 0;
 
-  constructor(decoder: Decoder<P>, params: P, maxRows: number) {
+  constructor(
+    decoder: Decoder<P>,
+    params: P,
+    options: { readonly maxRows: number; readonly maxTokens: number; readonly prefixCache: PrefixCacheOptions },
+  ) {
+    this.#prefixes = new PrefixCache(options.prefixCache);
     this.#decoder = decoder;
     this.#params = params;
-    this.#maxRows = maxRows;
-    this.#compose = decoder.engine.compile(composeCaches, { donated: [0] });
+    this.#maxRows = options.maxRows;
+    this.#maxSlots = Math.min(Math.ceil(options.maxTokens / 16) * 16, decoder.lm.blockSize);
+    this.#copy = decoder.engine.compile(copyKvCacheRows, { donated: [0] });
+    this.#take = decoder.engine.compile(takeKvCacheRow);
   }
 
-  /** A row for a prompt and the tokens behind it, of `tokens` in all. */
-  create(prompt: readonly number[], tokens: number): StoredRow {
-    const { blockSize } = this.#decoder.lm;
-    const slots = Math.min(Math.max(64, powerOfTwo(tokens)), blockSize);
-    return { prompt, slots, length: 0, own: undefined, place: undefined };
+  create(prompt: readonly number[]): StoredRow {
+    const row = new StoredRow(prompt);
+    this.#rows.add(row);
+    return row;
   }
 
-  /** Reads the next part of the prompt; gives the logits [1, V] of what follows, which belong to the caller, at its end. */
-  async read(row: StoredRow): Promise<tf.Tensor2D | undefined> {
-    const { prompt, slots, length } = row;
-    const width = Math.min(Math.max(8, powerOfTwo(prompt.length - length)), chunkTokens, slots - length);
-    const part = prompt.slice(length, length + width);
-    const cache = row.own ?? this.#decoder.lm.createCache(1, slots);
-    row.own = undefined;
+  /**
+   * Which of the rows whose prompts are not read are to be read next: one, or several short prompts together. Those with little
+   * to read come first, and every other time the one that waits longest.
+   *
+   * @param limit of the tokens, padding included
+   */
+  next(waiting: readonly StoredRow[], limit: number): StoredRow[] {
+    const found = new Map(waiting.map((row) => [row, this.#find(row)?.length ?? 0]));
+    // Who begins as another does, waits until that one is read.
+    const ready = waiting.filter((row, i) => {
+      if (row.ids.length > 0 || !this.#prefixes.isOn) return true;
+      const shares = (other: StoredRow) => sharedBlocks(row.prompt, other.prompt) > found.get(row)!;
+      return !waiting.some((other, j) => other !== row && (j < i || other.ids.length > 0) && shares(other));
+    });
+    const restOf = (row: StoredRow) => row.rest - (row.ids.length === 0 ? found.get(row)! : 0);
+    this.#turn += 1;
+    const first = this.#turn % 2 === 0 ? ready[0]! : ready.reduce((a, b) => (restOf(b) < restOf(a) ? b : a));
+    const isFresh = (row: StoredRow) => row.ids.length === 0 && found.get(row) === 0;
+    if (!isFresh(first) || this.#decoder.lm.fixedCacheLength) return [first];
+    const others = ready.filter((row) => row !== first && isFresh(row));
+    const { rows, width } = freshGroup(first.prompt.length, 1 + others.length, limit);
+    return [first, ...others.filter((row) => row.prompt.length <= width).slice(0, rows - 1)];
+  }
+
+  /**
+   * Reads prompts that `next` chose: the next part of one, or several in whole.
+   *
+   * @returns `tokens` that were read, padding included, and when prompts have been read to their ends, `logits` of what follows,
+   *   a row for each and perhaps more, which belong to the caller
+   */
+  async read(rows: readonly StoredRow[], limit: number): Promise<{ tokens: number; logits?: tf.Tensor2D }> {
+    const [first] = rows;
+    return rows.length > 1 ? this.#readTogether(rows, limit) : this.#readPart(first!, limit);
+  }
+
+  async #readTogether(rows: readonly StoredRow[], limit: number): Promise<{ tokens: number; logits: tf.Tensor2D }> {
+    const longest = Math.max(...rows.map(({ prompt }) => prompt.length));
+    const size = freshGroup(longest, rows.length, limit);
+    const slots = Math.min(size.width, this.#maxSlots);
+    const ids = Array.from({ length: size.rows }, (_, i) => rows[i]?.prompt ?? [0]);
+    const cache = this.#decoder.lm.createCache(size.rows, slots);
+    const read = await consuming(newTokens(ids, slots), (tokens) => this.#decoder.step(this.#params, tokens, cache));
+    const shared = { cache: read.cache, slots, rows: rows.length };
+    for (const [i, row] of rows.entries()) {
+      row.source = { shared, row: i };
+      row.ids.push(...row.prompt);
+    }
+    return { tokens: size.rows * slots, logits: read.logits };
+  }
+
+  async #readPart(row: StoredRow, limit: number): Promise<{ tokens: number; logits?: tf.Tensor2D }> {
+    const slots = row.source?.shared.slots ?? this.#slotsFor(row.prompt.length);
+    const own = row.source?.shared.cache ?? (await this.#begin(row, slots));
+    const { length } = row.ids;
+    const width = readWidth(row.rest, Math.min(limit, slots - length));
+    const part = row.prompt.slice(length, length + width);
+    row.source = undefined;
+    const cache = { layers: own.layers, lengths: tf.tensor1d([length], "int32") };
+    own.lengths.dispose();
     const read = await consuming(newTokens([part], width), (tokens) => this.#decoder.step(this.#params, tokens, cache));
-    row.own = read.cache;
-    row.length += part.length;
-    if (row.length === prompt.length) return read.logits;
+    row.source = { shared: { cache: read.cache, slots, rows: 1 }, row: 0 };
+    row.ids.push(...part);
+    if (row.rest === 0) return { tokens: width, logits: read.logits };
     read.logits.dispose();
-    return undefined;
+    return { tokens: width };
+  }
+
+  /** A cache of its own, with what others have read of its prompt. */
+  async #begin(row: StoredRow, slots: number): Promise<KvCache> {
+    const found = this.#find(row);
+    const cache = this.#decoder.lm.createCache(1, slots);
+    if (!found) return cache;
+    const { length, source, at } = found;
+    this.#prefixes.use(source);
+    const copied = Math.min(powerOfFour(length), slots, source.layers[0]!.k.shape[2]);
+    const filled = await this.#copyRows(cache, source, [[at, 0]], copied);
+    row.ids.push(...row.prompt.slice(0, length));
+    row.cachedTokens = length;
+    return filled;
+  }
+
+  /** Where the first tokens of a prompt have been read. */
+  #find(row: StoredRow): { length: number; source: KvCache; at: number } | undefined {
+    if (!this.#prefixes.isOn || row.ids.length > 0) return undefined;
+    const kept = this.#prefixes.find(row.prompt);
+    let best = kept && { length: kept.length, source: kept.cache, at: 0 };
+    for (const other of this.#rows) {
+      const where = this.#whereIs(other);
+      const length = where ? sharedBlocks(row.prompt, other.ids) : 0;
+      if (where && length > (best?.length ?? 0)) best = { length, ...where };
+    }
+    return best;
+  }
+
+  #whereIs({ source, place }: StoredRow): { source: KvCache; at: number } | undefined {
+    if (source) return { source: source.shared.cache, at: source.row };
+    return place !== undefined && this.#batch ? { source: this.#batch.cache, at: place } : undefined;
   }
 
   /**
@@ -74,7 +189,7 @@ export class RowStore<P extends Tree> {
       for (const [i, row] of rows.entries()) last[row.place!] = ids[i]!;
       // Rows without anybody write into their first slot again and again.
       const lengths = tf.tensor1d(
-        places.map((row) => row?.length ?? 0),
+        places.map((row) => row?.ids.length ?? 0),
         "int32",
       );
       cache.lengths.dispose();
@@ -87,7 +202,7 @@ export class RowStore<P extends Tree> {
         this.#decoder.step(this.#params, tokens, { layers: cache.layers, lengths }),
       );
       this.#batch = { cache: read.cache, rows: places, slots };
-      for (const row of rows) row.length += 1;
+      for (const [i, row] of rows.entries()) row.ids.push(ids[i]!);
       return read.logits;
     } catch (error) {
       for (const row of rows) this.free(row);
@@ -96,10 +211,27 @@ export class RowStore<P extends Tree> {
     }
   }
 
+  /** Keeps what the row has read for prompts that begin so, and frees it. */
+  async leave(row: StoredRow): Promise<void> {
+    const where = this.#whereIs(row);
+    if (where) {
+      const [, heads, length, headDim] = where.source.layers[0]!.k.shape;
+      const slots = Math.min(Math.max(BLOCK_TOKENS, powerOfTwo(row.ids.length)), length);
+      const bytes = where.source.layers.length * 2 * heads * slots * headDim * 4;
+      if (this.#prefixes.wants(row.ids, bytes)) {
+        const at = tf.tensor1d([where.at], "int32");
+        // Whether it works or not, the request has what it wanted.
+        const taken = await consuming(at, () => this.#take(where.source, at, slots)).catch(() => undefined);
+        if (taken) this.#prefixes.add(row.ids.slice(), taken, bytes);
+      }
+    }
+    this.free(row);
+  }
+
   /** The row takes part no longer. */
   free(row: StoredRow): void {
-    treeDispose(row.own);
-    row.own = undefined;
+    this.#rows.delete(row);
+    this.#leaveSource(row);
     if (row.place === undefined) return;
     if (this.#batch) this.#batch.rows[row.place] = undefined;
     row.place = undefined;
@@ -108,7 +240,15 @@ export class RowStore<P extends Tree> {
 
   dispose(): void {
     this.#clear();
-    this.#compose.dispose();
+    this.#prefixes.dispose();
+    this.#copy.dispose();
+    this.#take.dispose();
+  }
+
+  #leaveSource(row: StoredRow): void {
+    const shared = row.source?.shared;
+    row.source = undefined;
+    if (shared && --shared.rows === 0) treeDispose(shared.cache);
   }
 
   #clear(): void {
@@ -116,53 +256,88 @@ export class RowStore<P extends Tree> {
     this.#batch = undefined;
   }
 
-  /** The batch with these rows in it, in one of the few sizes. */
+  #slotsFor(tokens: number): number {
+    return this.#decoder.lm.fixedCacheLength ? this.#maxSlots : slotsFor(tokens, this.#maxSlots);
+  }
+
+  /** The batch with these rows in it. */
   async #gather(rows: readonly StoredRow[]): Promise<Batch> {
-    const before = this.#batch;
-    const joining = rows.filter(({ own }) => own);
+    const slots = this.#slotsFor(Math.max(...rows.map(({ ids }) => ids.length)) + 1);
     const size = Math.min(powerOfTwo(rows.length), this.#maxRows);
-    if (before && joining.length === 0 && before.rows.length === size) return before;
-    const slots = Math.max(before?.slots ?? 0, ...joining.map((row) => row.slots));
-    this.#batch = undefined;
-    // One after the other, the first with those who stay: few combinations of sizes, so that few graphs are compiled.
-    const from = Int32Array.from({ length: size }, (_, i) => rows[i]?.place ?? 0);
-    let cache = before?.cache;
-    if (cache && joining.length === 0) cache = await this.#arrange([cache], from, slots);
-    for (const row of joining) {
-      const own = row.own!;
-      row.own = undefined;
-      const at = rows.indexOf(row);
-      if (!cache && size === 1) cache = own;
-      else if (!cache) cache = await this.#arrange([own], from, slots);
-      else {
-        from[at] = cache.lengths.shape[0];
-        cache = await this.#arrange([cache, own], from, slots);
+    const joining = rows.filter(({ source }) => source);
+    const [only] = joining;
+    if (!this.#batch && only && size === 1) {
+      const { shared, row } = only.source!;
+      if (row === 0 && shared.slots === slots && shared.cache.lengths.shape[0] === 1) {
+        only.source = undefined;
+        only.place = 0;
+        this.#batch = { cache: shared.cache, rows: [only], slots };
+        return this.#batch;
       }
-      // By now each row is in its place.
-      for (let i = 0; i < size; i++) from[i] = i;
     }
-    for (const [i, row] of rows.entries()) row.place = i;
-    this.#batch = { cache: cache!, rows: Array.from(from, (_, i) => rows[i]), slots };
-    return this.#batch;
+    const { rows: places = [], slots: before = 0 } = this.#batch ?? {};
+    this.#stepsTooLarge = size < places.length ? this.#stepsTooLarge + 1 : 0;
+    if (size > places.length || slots > before || this.#stepsTooLarge > stepsBeforeShrinking) {
+      await this.#resize(size, Math.max(slots, before));
+    }
+    const bySource = new Map<SharedCache, StoredRow[]>();
+    for (const row of joining) {
+      const { shared } = row.source!;
+      bySource.set(shared, [...(bySource.get(shared) ?? []), row]);
+    }
+    for (const [shared, members] of bySource) {
+      const batch = this.#batch!;
+      const free = batch.rows.flatMap((row, place) => (row === undefined ? [place] : []));
+      const pairs = members.map((row, i): [number, number] => [row.source!.row, free[i]!]);
+      const longest = Math.max(...members.map(({ ids }) => ids.length));
+      this.#batch = undefined;
+      const cache = await this.#copyRows(
+        batch.cache,
+        shared.cache,
+        pairs,
+        Math.min(powerOfFour(longest), shared.slots, batch.slots),
+      );
+      this.#batch = { ...batch, cache };
+      for (const [i, row] of members.entries()) {
+        row.place = free[i]!;
+        batch.rows[row.place] = row;
+        this.#leaveSource(row);
+      }
+    }
+    return this.#batch!;
   }
 
-  #arrange(caches: KvCache[], from: Int32Array, slots: number): Promise<KvCache> {
-    return consuming(tf.tensor1d(from, "int32"), (rows) => this.#compose(caches, rows, slots));
+  /** Moves the rows of the batch into one of another size, from the first place on. */
+  async #resize(size: number, slots: number): Promise<void> {
+    const before = this.#batch;
+    const staying = before?.rows.filter((row) => row !== undefined) ?? [];
+    let cache = this.#decoder.lm.createCache(size, slots);
+    if (before && staying.length > 0) {
+      this.#batch = undefined;
+      const pairs = staying.map((row, i): [number, number] => [row.place!, i]);
+      try {
+        cache = await this.#copyRows(cache, before.cache, pairs, before.slots);
+      } finally {
+        treeDispose(before.cache);
+      }
+    } else this.#clear();
+    for (const [i, row] of staying.entries()) row.place = i;
+    this.#batch = { cache, rows: Array.from({ length: size }, (_, i) => staying[i]), slots };
+    this.#stepsTooLarge = 0;
   }
-}
 
-/** Row i of the result is row `from[i]` of all caches one below the other, with empty slots up to `slots`. */
-function composeCaches(caches: KvCache[], from: tf.Tensor1D, slots: number): KvCache {
-  return tf.tidy(() => {
-    const [first, ...others] = caches.map((cache) => treeMap(cache, (x) => withSlots(x, slots)));
-    return gatherKvCacheRows(concatKvCaches(first!, ...others), from) as unknown as tf.TensorContainerObject;
-  }) as unknown as KvCache;
-}
-
-function withSlots(x: tf.Tensor, slots: number): tf.Tensor {
-  if (x.rank !== 4 || x.shape[2] === slots) return x;
-  const [rows, heads, length, headDim] = x.shape as [number, number, number, number];
-  return tf.concat([x, tf.zeros([rows, heads, slots - length, headDim])], 2);
+  /** `into`, which is taken over, with rows of another cache: pairs of the row there and the row here. */
+  async #copyRows(into: KvCache, from: KvCache, pairs: readonly [number, number][], slots: number): Promise<KvCache> {
+    // The last pair again and again makes few graphs serve, and changes nothing.
+    const all = Array.from({ length: powerOfFour(pairs.length) }, (_, i) => pairs[i] ?? pairs.at(-1)!);
+    const side = (at: 0 | 1) =>
+      tf.tensor1d(
+        all.map((pair) => pair[at]),
+        "int32",
+      );
+    return consuming({ of: side(0), to: side(1) }, (rows) => this.#copy(into, from, rows, slots));
+  }
 }
 
 const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, n)));
+const powerOfFour = (n: number): number => 4 ** Math.ceil(Math.log2(Math.max(1, n)) / 2);

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   type BatchRequest,
   type BatchScheduler,
+  type BatchSchedulerOptions,
   type BatchToken,
   type CausalLm,
   createBatchScheduler,
@@ -13,6 +14,7 @@ import {
   type GenerateOptions,
   generate,
   gpt2Lm,
+  type LlamaConfig,
   llamaLm,
   QueueFullError,
   type SamplingOptions,
@@ -351,6 +353,143 @@ describe("batched requests", () => {
 });
 
 const small = { vocabSize, blockSize, nEmbd: 8, nHead: 2, nLayer: 2 };
+
+describe("prefix caching", () => {
+  const long = { ...small, blockSize: 80 };
+  const gpt = () => ({ lm: gpt2Lm(long) as CausalLm, params: createGpt2(long, new Rng(0)).params as Tree });
+  const sliding = { ...long, nInner: 16, nKvHead: 1, slidingWindow: 12 };
+  const dynamic = { ...sliding, ropeScaling: { type: "dynamic", factor: 2, originalBlockSize: 40 } } as const;
+  const llama = (config: LlamaConfig) => ({
+    lm: llamaLm(config) as CausalLm,
+    params: createLlama(config, new Rng(0)).params as Tree,
+  });
+  const idsFrom = (seed: number, size: number) =>
+    Array.from(new Rng(seed).draw({ kind: "integers", size, low: 0, high: vocabSize }));
+  const beginning = idsFrom(1, 40);
+  const listed = { maxNewTokens: 6, logProbs: true, likeliest: 3 };
+
+  it.each([
+    ["GPT-2", gpt],
+    ["a Llama with a sliding window", () => llama(sliding)],
+    ["a Llama whose rotation goes by the length of the cache", () => llama(dynamic)],
+  ])("changes nothing that %s writes, one after the other and at once", async (_, make) => {
+    const { lm, params } = make();
+    const prompts = [0, 1, 2, 3].map((n) => [...beginning.slice(0, 40 - n), ...idsFrom(n + 2, 3 + 7 * n)]);
+    const collectAll = async (options: BatchSchedulerOptions) => {
+      const scheduler = createBatchScheduler(engine, lm, params, options);
+      const inTurn = [];
+      for (const prompt of prompts) inTurn.push(await collect(scheduler.submit({ prompt, ...listed })));
+      const atOnce = await Promise.all(
+        [...prompts, ...prompts].map((prompt) => collect(scheduler.submit({ prompt, ...listed }))),
+      );
+      await scheduler.dispose();
+      return [...inTurn, ...atOnce];
+    };
+    const want = await collectAll({ maxRows: 4, prefixCache: { maxBytes: 0 } });
+    const got = await collectAll({ maxRows: 4 });
+    expect(want.every(([first]) => first!.cachedTokens === undefined)).toBe(true);
+    // The last token is always read; whole blocks of 16 are not.
+    expect(got.slice(0, 4).map(([first]) => first!.cachedTokens)).toEqual([undefined, 32, 32, 32]);
+    for (const [first] of got.slice(4)) expect(first!.cachedTokens).toBeGreaterThanOrEqual(32);
+    for (const [i, tokens] of got.entries()) {
+      expect(tokens.map(({ id }) => id)).toEqual(want[i]!.map(({ id }) => id));
+      for (const [j, { logProb, likeliest }] of tokens.entries()) {
+        expect(logProb).toBeCloseTo(want[i]![j]!.logProb!, 4);
+        for (const [n, entry] of likeliest!.entries()) {
+          expect(entry.logProb).toBeCloseTo(want[i]![j]!.likeliest![n]!.logProb, 4);
+        }
+      }
+    }
+  });
+
+  it("reads of a conversation what is new, until the context is full", async () => {
+    const { lm, params } = gpt();
+    let read = 0;
+    const counted: CausalLm = { ...lm, step: (...args) => lm.step(...args) };
+    const counting: Engine = {
+      ...engine,
+      name: "counting",
+      compile<A extends readonly unknown[], R>(fn: (...args: A) => R, options?: CompileOptions) {
+        const compiled = engine.compile(fn, options);
+        const run = (...args: A) => {
+          const ids = (args[1] as { ids?: tf.Tensor2D } | undefined)?.ids;
+          if (ids && ids.shape[1] > 1) read += ids.shape[1];
+          return compiled(...args);
+        };
+        return Object.assign(run, { dispose: () => compiled.dispose() });
+      },
+    };
+    const before = tf.memory().numTensors;
+    const scheduler = createBatchScheduler(counting, counted, params, {
+      maxRows: 1,
+      prefixCache: { maxBytes: Number.POSITIVE_INFINITY, maxSequences: 1 },
+    });
+    let talk = idsFrom(7, 20);
+    const reads: number[] = [];
+    while (talk.length + 14 <= long.blockSize) {
+      read = 0;
+      talk = [...talk, ...(await idsOf(scheduler.submit({ prompt: talk, maxNewTokens: 8 }))), ...idsFrom(8, 5)];
+      reads.push(read);
+    }
+    // Of 20, 33, 46 and 59 tokens those behind the blocks that were read, padded.
+    expect(reads).toEqual([32, 32, 16, 16]);
+    await scheduler.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it("keeps what was used last, within its memory", async () => {
+    const { lm, params } = gpt();
+    const before = tf.memory().numTensors;
+    const bytes = (tokens: number) => 2 * 2 * 8 * 4 * tokens;
+    const scheduler = createBatchScheduler(engine, lm, params, { prefixCache: { maxBytes: 2 * bytes(32) } });
+    const cachedOf = async (seed: number) => {
+      const [first] = await collect(scheduler.submit({ prompt: idsFrom(seed, 30), maxNewTokens: 2 }));
+      return first!.cachedTokens ?? 0;
+    };
+    const cached = [];
+    for (const seed of [1, 2, 1, 3, 2, 3, 1]) cached.push(await cachedOf(seed));
+    expect(cached).toEqual([0, 0, 16, 0, 0, 16, 0]);
+    await scheduler.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+    const tooLarge = createBatchScheduler(engine, lm, params, { prefixCache: { maxBytes: bytes(31) } });
+    for (let i = 0; i < 2; i++) {
+      const [first] = await collect(tooLarge.submit({ prompt: beginning.slice(0, 30), maxNewTokens: 2 }));
+      expect(first!.cachedTokens).toBeUndefined();
+    }
+    await tooLarge.dispose();
+    expect(() => createBatchScheduler(engine, lm, params, { prefixCache: { maxBytes: -1 } })).toThrow(
+      "prefixCache.maxBytes (-1) must be",
+    );
+  });
+
+  it("reads long prompts beside others in parts, and short ones together", async () => {
+    const { lm, params } = gpt();
+    const shapes: string[] = [];
+    const counted: CausalLm = {
+      ...lm,
+      step: (...args) => {
+        shapes.push(`${args[1].shape}`);
+        return lm.step(...args);
+      },
+    };
+    await withScheduler(
+      async (scheduler) => {
+        const running = scheduler.submit({ prompt: [1, 2], maxNewTokens: 40 });
+        await running.next();
+        const short = Array.from({ length: 5 }, (_, n) => idsFrom(20 + n, 3 + n));
+        await Promise.all(
+          [idsFrom(30, 70), ...short].map((prompt) => collect(scheduler.submit({ prompt, maxNewTokens: 3 }))),
+        );
+      },
+      { maxRows: 8 },
+      counted as never,
+      params as never,
+    );
+    expect(shapes).toContain("4,16");
+    expect(shapes).toContain("1,64");
+    expect(shapes.every((shape) => /^(1|2|4|8),(1|16|64)$/.test(shape))).toBe(true);
+  });
+});
 
 describe("submit refuses", () => {
   it("what makes no sense, saying what was expected", async () => {
