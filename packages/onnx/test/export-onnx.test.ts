@@ -61,7 +61,7 @@ describe("exportOnnx", () => {
         const [q, newK, newV] = tf.split(x, 3, -1).map(heads) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
         return cachedAttention(q, newK, newV, { k, v }, lengths).mixed;
       },
-      [tf.zeros([1, t, 96]), cache, cache.clone(), tf.zeros([1], "int32")],
+      [tf.zeros([1, t, 96]), cache, cache.clone(), tf.zeros<tf.Rank.R1>([1], "int32")],
     );
     expect(Buffer.from(bytes).includes("GroupQueryAttention")).toBe(true);
     expect(Buffer.from(bytes).includes("Split")).toBe(false);
