@@ -1,22 +1,13 @@
-import { AbortError, pause, throwIfAborted } from "@genai/core";
 import { HubDamageError, HubError } from "./hub-error.ts";
+import { hubRequests, type RequestOptions } from "./hub-requests.ts";
 
-// What is asked of the hub, through its own library, and what its refusals mean to a person.
+// What is asked of the hub, through its own library.
 
-export interface HubClientOptions {
+export interface HubClientOptions extends RequestOptions {
   /** Address of the hub; HF_ENDPOINT, or https://huggingface.co by default. */
   readonly endpoint?: string;
   /** For gated and private models; HF_TOKEN by default. Sent to the endpoint alone. */
   readonly token?: string;
-  readonly signal?: AbortSignal;
-  /** Used in place of the global fetch: for a proxy, say. */
-  readonly fetch?: typeof globalThis.fetch;
-  /** How often a request is repeated when the connection breaks or the hub is busy. Default 4. */
-  readonly retries?: number;
-  /** Milliseconds before the first repetition; doubled each time. Default 500. */
-  readonly retryDelay?: number;
-  /** Milliseconds without a byte after which a connection counts as broken. Default 30,000. */
-  readonly stallTimeout?: number;
 }
 
 /** A file of a repository. */
@@ -58,11 +49,7 @@ async function loadHubLibrary(caller: string): Promise<typeof import("@huggingfa
 export const endpointOf = ({ endpoint }: HubClientOptions): string =>
   (endpoint ?? environment("HF_ENDPOINT") ?? "https://huggingface.co").replace(/\/+$/, "");
 
-/** Codes of failures to reach a server at all, which no repetition mends. */
-const UNREACHABLE = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT)$/;
-
 export async function createHubClient(caller: string, repo: string, options: HubClientOptions): Promise<HubClient> {
-  const { signal, retries = 4, retryDelay = 500, stallTimeout = 30_000 } = options;
   const hub = await loadHubLibrary(caller);
   const endpoint = endpointOf(options);
   const token = options.token ?? environment("HF_TOKEN");
@@ -70,97 +57,9 @@ export async function createHubClient(caller: string, repo: string, options: Hub
     throw new Error(`${caller}: token (HF_TOKEN) must start with "hf_"`); // and is not shown
   }
 
-  const broken = (cause: unknown, begun: boolean, stalled: boolean): Error => {
-    if (cause instanceof HubError) return cause;
-    if (signal?.aborted) return new AbortError(caller, { cause: signal.reason });
-    const inner = (cause as { cause?: { code?: string; message?: string } } | undefined)?.cause;
-    const what = stalled
-      ? `no byte for ${stallTimeout / 1000} s`
-      : (inner?.code ?? inner?.message ?? (cause instanceof Error ? cause.message : String(cause)));
-    const temporary = begun || stalled || (inner?.code !== undefined && !UNREACHABLE.test(inner.code));
-    return new HubError(`${caller}: cannot reach ${endpoint} for ${repo} (${what})`, { cause, temporary });
-  };
-
-  const refused = async (response: Response): Promise<HubError> => {
-    const { status } = response;
-    const code = response.headers.get("x-error-code") ?? "";
-    await response.body?.cancel().catch(() => {});
-    const where = `${caller}: ${endpoint} answered ${status}${code && ` (${code})`} for ${repo}`;
-    if (status === 401 || status === 403) {
-      const gated = `accept its terms at ${endpoint}/${repo}, and set HF_TOKEN to a token that may read it`;
-      const not = token === undefined ? "gated, private, or not there" : "not open to the token";
-      return new HubError(`${where}: the model is ${not}; check the name, ${gated}`, { status });
-    }
-    if (status === 404) {
-      return new HubError(`${where}: there is no such model, revision or file; check the name at ${endpoint}/${repo}`, {
-        status,
-      });
-    }
-    const temporary = status === 408 || status === 429 || status >= 500;
-    return new HubError(where, { status, temporary });
-  };
-
-  /** Runs requests of the library that end when nothing has come for a while. */
-  async function* requests<T>(
-    run: (params: { fetch: typeof globalThis.fetch }, begun: () => boolean) => AsyncIterable<T>,
-  ): AsyncGenerator<T> {
-    const stall = new AbortController();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const touch = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => stall.abort(), stallTimeout);
-    };
-    let begun = false;
-    let failure: unknown; // the library passes on but the words of some
-    const fetchOnce: typeof globalThis.fetch = async (input, init) => {
-      touch();
-      try {
-        const all = signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]);
-        const response = await (options.fetch ?? globalThis.fetch)(input, { ...init, signal: all });
-        begun = response.ok;
-        if (!response.ok) throw await refused(response);
-        return response;
-      } catch (cause) {
-        failure = broken(cause, false, stall.signal.aborted);
-        throw failure;
-      }
-    };
-    try {
-      throwIfAborted(caller, signal);
-      for await (const item of run({ fetch: fetchOnce }, () => begun)) {
-        touch();
-        yield item;
-        throwIfAborted(caller, signal);
-      }
-    } catch (cause) {
-      if (failure !== undefined) throw failure;
-      if (cause instanceof AbortError) throw cause;
-      throw broken(cause, begun, stall.signal.aborted);
-    } finally {
-      clearTimeout(timer);
-      stall.abort();
-    }
-  }
-
+  const { run, retry } = hubRequests({ caller, endpoint, repo, hasToken: token !== undefined }, options);
   const common = { hubUrl: endpoint, ...(token === undefined ? {} : { accessToken: token }) };
   const malformed = (what: string) => new HubError(`${caller}: ${endpoint} answered for ${repo} with ${what}`);
-
-  async function retry<T>(attempt: () => Promise<T>): Promise<T> {
-    for (let failed = 0; ; failed++) {
-      try {
-        return await attempt();
-      } catch (error) {
-        if (!(error instanceof HubError) || !error.temporary || failed >= retries) throw error;
-      }
-      await pause(retryDelay * 2 ** failed, caller, signal);
-    }
-  }
-
-  async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
-    const all: T[] = [];
-    for await (const item of items) all.push(item);
-    return all;
-  }
 
   return {
     retry,
@@ -168,7 +67,7 @@ export async function createHubClient(caller: string, repo: string, options: Hub
     async commitOf(revision) {
       const [info] = await retry(() =>
         collect(
-          requests(async function* (params) {
+          run(async function* (params) {
             yield await hub.modelInfo({ ...common, ...params, name: repo, revision, additionalFields: ["sha"] });
           }),
         ),
@@ -180,7 +79,7 @@ export async function createHubClient(caller: string, repo: string, options: Hub
 
     async list(commit) {
       const entries = await retry(() =>
-        collect(requests((params) => hub.listFiles({ ...common, ...params, repo, revision: commit }))),
+        collect(run((params) => hub.listFiles({ ...common, ...params, repo, revision: commit }))),
       );
       return entries
         .filter(({ type, path }) => type === "file" && !path.includes("/"))
@@ -196,7 +95,7 @@ export async function createHubClient(caller: string, repo: string, options: Hub
     },
 
     read: (commit, file, from) =>
-      requests(async function* (params, begun) {
+      run(async function* (params, begun) {
         if (from === file.size) return;
         const blob = await hub.downloadFile({
           ...common,
@@ -236,4 +135,10 @@ export async function createHubClient(caller: string, repo: string, options: Hub
         }
       }),
   };
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
 }

@@ -75,12 +75,7 @@ export async function runningTextData({ base, request, options }: TuningDataRequ
   return {
     summary: corpus.summary,
     batches: (rng) => source.batches("train", { batchSize: settings.batchSize, rng }),
-    loss: (lm, params, batch, rng) =>
-      languageModelLoss(lm, params, batch, {
-        rng,
-        labelSmoothing: options.labelSmoothing,
-        recompute: options.recompute,
-      }),
+    loss: nextTokenLoss(options),
     async measure(lm, params) {
       const meter = lossMeter(engine, lm);
       try {
@@ -113,12 +108,7 @@ export async function instructionData({ base, request, options }: TuningDataRequ
         train.map(({ document }) => document),
         { batchSize: Math.min(settings.batchSize, train.length), length, rng },
       ),
-    loss: (lm, params, batch, rng) =>
-      languageModelLoss(lm, params, batch, {
-        rng,
-        labelSmoothing: options.labelSmoothing,
-        recompute: options.recompute,
-      }),
+    loss: nextTokenLoss(options),
     async measure(lm, params) {
       const { loss, perplexity } = await documentPerplexity(engine, lm, params, documents, { signal });
       return { valLoss: loss, valPerplexity: perplexity };
@@ -199,6 +189,11 @@ async function measurePairs(
   }
   return result;
 }
+
+const nextTokenLoss =
+  ({ labelSmoothing, recompute }: TuningDataOptions): TuningData["loss"] =>
+  (lm, params, batch, rng) =>
+    languageModelLoss(lm, params, batch, { rng, labelSmoothing, recompute });
 
 function blockSizeOf(base: TextModel, { blockSize }: TuningDataOptions): number {
   if (blockSize === null) return base.lm.blockSize;
