@@ -61,7 +61,7 @@ export const nanogptCpu: Recipe = {
 export const makemore: Recipe = trainingRecipe({
   name: "makemore",
   summary: "makemore's transformer of names, on 1,000 names that it was not trained on",
-  duration: "about 6 minutes",
+  duration: "about 10 minutes; --full: an hour",
   family: gptFamily,
   settings: {
     preset: "makemore",
