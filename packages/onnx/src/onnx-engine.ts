@@ -50,6 +50,9 @@ export async function createOnnxEngine(options: OnnxEngineOptions = {}): Promise
 /** Graphs kept per function. A function called with ever new shapes or plain values drops the oldest. */
 const MAX_GRAPHS = 64;
 
+/** Kinds of calls that are recognised by a walk over the arguments; see `callPattern`. */
+const MAX_RECENT = 4;
+
 /** A graph ready to run. */
 interface Plan {
   readonly traced: Traced;
@@ -63,6 +66,15 @@ interface Plan {
   readonly program: Promise<Program | undefined>;
   /** Outputs that can be written where an argument is, by their numbers. */
   readonly inPlace: readonly { readonly output: number; readonly argument: number }[];
+}
+
+/** A call to compare others with. */
+interface RecentCall {
+  readonly pattern: CallPattern;
+  readonly key: string;
+  readonly plan: Plan;
+  /** Which tensors stand where the graph has constants. */
+  readonly fixed: readonly number[];
 }
 
 /** A call that has begun. */
@@ -108,39 +120,43 @@ class OnnxEngine implements Engine {
       freed = true;
       for (const plan of plans.values()) free(plan);
       plans.clear();
-      latest = undefined;
+      recent = [];
     };
     this.#release.add(release);
 
-    /** The latest call. */
-    let latest: { readonly pattern: CallPattern; readonly plan: Plan; readonly fixed: readonly number[] } | undefined;
+    /** The latest calls of different kinds, the last one first: decoding reads a prompt, and then token after token. */
+    let recent: readonly RecentCall[] = [];
     const prepare = (args: A): { plan: Plan; flat: FlatArguments } => {
-      const like = latest && matchCall(args, latest.pattern);
-      if (latest && like && sameDims(fixedData(like, latest.plan.traced.fixed), latest.fixed)) {
-        return { plan: latest.plan, flat: like };
+      for (const call of recent) {
+        const flat = matchCall(args, call.pattern);
+        if (!flat || !sameDims(fixedData(flat, call.plan.traced.fixed), call.fixed)) continue;
+        if (call !== recent[0]) remember(call);
+        return { plan: call.plan, flat };
       }
       const flat = flattenArguments(args);
-      const plan = planFor(flat, args);
-      latest = { pattern: callPattern(args, flat), plan, fixed: fixedData(flat, plan.traced.fixed) };
+      const { key, plan } = planFor(flat, args);
+      remember({ pattern: callPattern(args, flat), key, plan, fixed: fixedData(flat, plan.traced.fixed) });
       return { plan, flat };
     };
-    const planFor = (flat: FlatArguments, args: A): Plan => {
+    const remember = (call: RecentCall) => {
+      recent = [call, ...recent.filter(({ plan }) => plan !== call.plan)].slice(0, MAX_RECENT);
+      // The oldest plan stands first.
+      plans.delete(call.key);
+      plans.set(call.key, call.plan);
+    };
+    const planFor = (flat: FlatArguments, args: A): { key: string; plan: Plan } => {
       let key = flat.key + fixedData(flat, fixedArguments.get(flat.key) ?? []).join();
-      let plan = plans.get(key);
-      if (plan) {
-        plans.delete(key);
-      } else {
-        plan = this.#plan(fn as (...args: never[]) => unknown, args);
-        fixedArguments.set(flat.key, plan.traced.fixed);
-        key = flat.key + fixedData(flat, plan.traced.fixed).join();
-        const [oldest] = plans.keys();
-        if (plans.size >= MAX_GRAPHS && oldest !== undefined) {
-          free(plans.get(oldest)!);
-          plans.delete(oldest);
-        }
+      const known = plans.get(key);
+      if (known) return { key, plan: known };
+      const plan = this.#plan(fn as (...args: never[]) => unknown, args);
+      fixedArguments.set(flat.key, plan.traced.fixed);
+      key = flat.key + fixedData(flat, plan.traced.fixed).join();
+      const [oldest] = plans.keys();
+      if (plans.size >= MAX_GRAPHS && oldest !== undefined) {
+        free(plans.get(oldest)!);
+        plans.delete(oldest);
       }
-      plans.set(key, plan);
-      return plan;
+      return { key, plan };
     };
 
     const run = async (...args: A): Promise<R> => {

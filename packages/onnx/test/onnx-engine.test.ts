@@ -52,6 +52,28 @@ describe("the compiled engine", () => {
     expect(traces).toBe(3);
   });
 
+  it("keeps the graphs of the latest 64 kinds of calls, in whatever order they come", async () => {
+    let traces = 0;
+    const fn = engine.compile((x: tf.Tensor) => {
+      traces += 1;
+      return tf.add(x, x.size);
+    });
+    const calls = async (sizes: number[]) => {
+      for (const size of sizes) {
+        const out = await fn(tf.fill([size], 1));
+        expect(await values(out)).toEqual(Array.from({ length: size }, () => 1 + size));
+      }
+      return traces;
+    };
+    const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
+    expect(await calls(upTo(64))).toBe(64);
+    expect(await calls([1, 64, 1, 63, 2, 1])).toBe(64);
+    // 3 has not been called for longest.
+    expect(await calls([65, 1, 2, 64, 65, 4])).toBe(65);
+    expect(await calls([3])).toBe(66);
+    fn.dispose();
+  });
+
   it("draws the same random numbers as eager code, call after call", async () => {
     const noise = (rng: Rng) => {
       const fork = rng.fork("layer");
