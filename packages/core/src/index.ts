@@ -245,3 +245,9 @@ export {
   type WeightFormat,
 } from "./weights/convert-weights.ts";
 export { fromPanels, type MatrixData, type MatrixLayout, toPanels } from "./weights/panels.ts";
+export {
+  fromRoundedMatrix,
+  isConvertedMatrix,
+  type RoundedMatrix,
+  toRoundedMatrix,
+} from "./weights/rounded-matrix.ts";

@@ -34,16 +34,18 @@ export async function convertLm<P extends Tree>(
   const { matrixLayout } = lm;
   if (!matrixLayout) throw new Error("convertLm: the model has no matrixLayout; expected one that names its matrices");
   const converted = await convertWeights(params, { format: "panels", ...options, layoutOf: matrixLayout });
+  return { lm: withConvertedParams(lm), params: converted };
+}
+
+/** A model whose parameters may hold converted matrices. */
+export function withConvertedParams<P extends Tree>(lm: CausalLm<P>): CausalLm {
   const tidied = <R>(run: () => R): R => tf.tidy(() => run() as tf.TensorContainer) as R;
   return {
-    lm: {
-      vocabSize: lm.vocabSize,
-      blockSize: lm.blockSize,
-      ...(lm.fixedCacheLength && { fixedCacheLength: true }),
-      logits: (params, ...read) => tidied(() => lm.logits(plainWeights<P>(params), ...read)),
-      createCache: (...size) => lm.createCache(...size),
-      step: (params, ...read) => tidied(() => lm.step(plainWeights<P>(params, { constant: true }), ...read)),
-    },
-    params: converted,
+    vocabSize: lm.vocabSize,
+    blockSize: lm.blockSize,
+    ...(lm.fixedCacheLength && { fixedCacheLength: true }),
+    logits: (params, ...read) => tidied(() => lm.logits(plainWeights<P>(params), ...read)),
+    createCache: (...size) => lm.createCache(...size),
+    step: (params, ...read) => tidied(() => lm.step(plainWeights<P>(params, { constant: true }), ...read)),
   };
 }

@@ -122,6 +122,12 @@ export {
 } from "./packing.ts";
 export type { Affine, Weight } from "./param-makers.ts";
 export type { PublishedConfig } from "./pretrained/config-fields.ts";
+export {
+  type ConvertedModel,
+  type LoadedConverted,
+  loadConverted,
+  saveConverted,
+} from "./pretrained/converted-files.ts";
 export { loadLlama2c } from "./pretrained/llama2c.ts";
 export type { ModelSource } from "./pretrained/model-folder.ts";
 export {

@@ -7,6 +7,7 @@ import { addExport } from "./export.ts";
 import { addFinetune } from "./finetune.ts";
 import { addGenerate } from "./generate.ts";
 import { addImpute } from "./impute.ts";
+import { addQuantize } from "./quantize.ts";
 import { addQuickstart } from "./quickstart.ts";
 import { addReproduce } from "./reproduce.ts";
 import { addSample } from "./sample.ts";
@@ -28,6 +29,7 @@ export const commands: readonly ((program: Command) => void)[] = [
   addReproduce,
   addTokenizer,
   addBench,
+  addQuantize,
   addExport,
   addDoctor,
 ];

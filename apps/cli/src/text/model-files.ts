@@ -57,3 +57,10 @@ export async function writeModel(folder: string, model: PretrainedModel, endId: 
   const { published = {} } = model;
   await savePretrained(folder, { ...model, published: { ...published, ...ends } });
 }
+
+/** Writes what ends texts, if anything does. */
+export async function writeStopIds(folder: string, stopIds: readonly number[]): Promise<void> {
+  if (stopIds.length === 0) return;
+  const json = JSON.stringify({ eos_token_id: stopIds.length === 1 ? stopIds[0] : stopIds }, null, 2);
+  await writeFile(join(folder, "generation_config.json"), `${json}\n`);
+}

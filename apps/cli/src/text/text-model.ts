@@ -5,6 +5,7 @@ import { countParams, fileCheckpoints, type Tree, treeDispose } from "@genai/cor
 import { loadTokenizer, type Tokenizer } from "@genai/tokenizer";
 import {
   type CausalLm,
+  loadConverted,
   loadLora,
   loadPretrained,
   mergeLora,
@@ -80,6 +81,11 @@ export async function openTextModel(path: string, options: OpenTextModelOptions 
   if (config === undefined) throw new UsageError(`${path} has no config.json; ${missing}`);
   const name = basename(resolve(path));
   if (!isRun(config)) {
+    if ((await readJson(join(path, "config.json"))).quantization !== undefined) {
+      throw new UsageError(
+        `${path} holds rounded weights, which write text and learn nothing; give the model that they were made of`,
+      );
+    }
     if (checkpoint === "latest") throw new UsageError(`${path} is no run folder; only runs have a latest checkpoint`);
     return withAdapter(await openFolder(path, name, signal), adapter, signal);
   }
@@ -109,6 +115,31 @@ const isRun = (config: string): boolean => {
     return false; // loadPretrained says what is wrong with it
   }
 };
+
+/** A model whose weights `genai quantize` has rounded. */
+export interface RoundedModel extends WritingModel {
+  readonly bits: 4 | 8;
+}
+
+/** Opens a folder of `genai quantize`; undefined for all others. @throws FormatError if its files do not fit together. */
+export async function openRoundedModel(folder: string, signal?: AbortSignal): Promise<RoundedModel | undefined> {
+  if (isHubModel(folder) || (await readJson(join(folder, "config.json"))).quantization === undefined) return undefined;
+  const common = signal ? { signal } : {};
+  const tokenizer = await loadTokenizer(folder, common);
+  const { lm, params, architecture, bits, countParams } = await loadConverted(folder, common);
+  return {
+    name: basename(resolve(folder)),
+    architecture,
+    lm,
+    params,
+    tokenizer,
+    stopIds: await stopIdsOf(folder, tokenizer, lm.vocabSize),
+    chatTemplate: tokenizer.config.chat_template !== undefined,
+    countParams,
+    bits,
+    dispose: () => treeDispose(params),
+  };
+}
 
 async function openFolder(folder: string, name: string, signal: AbortSignal | undefined): Promise<TextModel> {
   const common = signal ? { signal } : {};

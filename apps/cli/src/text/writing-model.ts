@@ -1,8 +1,9 @@
 import { type Engine, treeDispose } from "@genai/core";
 import { convertLm } from "@genai/transformer";
 import { Option } from "commander";
+import { UsageError } from "../exit-code.ts";
 import { deviceOption, openEngine } from "../open-engine.ts";
-import { openTextModel, type WritingModel } from "./text-model.ts";
+import { openRoundedModel, openTextModel, type WritingModel } from "./text-model.ts";
 
 // What generate, chat and serve open: a language model on an engine, prepared for writing.
 
@@ -15,7 +16,8 @@ export interface ModelFlags {
 }
 
 /** What `<model>` may be. */
-export const modelArgument = "run folder of genai train gpt or finetune, Hugging Face folder, or hf:OWNER/NAME";
+export const modelArgument =
+  "run folder of genai train gpt or finetune, folder of Hugging Face or genai quantize, or hf:OWNER/NAME";
 
 /** The options that say which model writes, and on what. */
 export function modelFlags(): Option[] {
@@ -38,6 +40,16 @@ export async function openWritingModel(
   signal?: AbortSignal,
 ): Promise<{ model: WritingModel; engine: Engine }> {
   const { checkpoint, adapter, weights, device } = flags;
+  const rounded = await openRoundedModel(path, signal);
+  if (rounded) {
+    try {
+      checkRounded(path, rounded.bits, flags);
+      return { model: rounded, engine: await openEngine(device) };
+    } catch (error) {
+      rounded.dispose();
+      throw error;
+    }
+  }
   const plain = await openTextModel(path, {
     checkpoint,
     ...(signal && { signal }),
@@ -55,5 +67,19 @@ export async function openWritingModel(
     plain.dispose();
     engine?.dispose();
     throw error;
+  }
+}
+
+function checkRounded(path: string, bits: number, { checkpoint, adapter, weights }: ModelFlags): void {
+  if (adapter !== undefined) {
+    throw new UsageError(
+      `${path} holds rounded weights, which take no adapter; round the model with it: genai quantize MODEL --adapter ${adapter}`,
+    );
+  }
+  if (checkpoint === "latest") throw new UsageError(`${path} is no run folder; only runs have a latest checkpoint`);
+  if (weights !== "32" && Number(weights) !== bits) {
+    throw new UsageError(
+      `${path} holds weights in ${bits} bits; --weights ${weights} needs the model that they were made of`,
+    );
   }
 }

@@ -14,7 +14,7 @@ import { fromPanels, type MatrixData, type MatrixLayout, toPanels } from "./pane
 export type WeightFormat = "panels" | "int8" | "int4";
 
 /** What stands in the place of a matrix. */
-type ConvertedMatrix =
+export type ConvertedMatrix =
   | { readonly converted: "panels"; readonly outputs: number; readonly layout: MatrixLayout; panels: tf.Tensor3D }
   | ({ readonly converted: "int8" | "int4"; readonly layout: MatrixLayout } & Blocks);
 
@@ -108,7 +108,8 @@ export function plainWeights<P extends Tree>(params: Tree, { constant = false }:
   return walk(params) as P;
 }
 
-function plainMatrix(matrix: ConvertedMatrix): tf.Tensor2D {
+/** The matrix that a converted one stands for. Call it inside a tidy. */
+export function plainMatrix(matrix: ConvertedMatrix): tf.Tensor2D {
   if (matrix.converted === "panels") return fromPanels(matrix.panels, matrix.outputs, matrix.layout);
   return fromBlocks(matrix, matrix.converted === "int8" ? 8 : 4, matrix.layout);
 }

@@ -4,6 +4,7 @@ import {
   FormatError,
   type SafetensorsFile,
   type Shard,
+  type TensorData,
   type Tree,
   throwIfAborted,
   treeDispose,
@@ -28,7 +29,7 @@ import { publishedT5 } from "./published-t5.ts";
 
 // Models in the folders of Hugging Face: config.json, and model.safetensors or its shards with their index.
 
-const ARCHITECTURES = { gpt2: publishedGpt2, llama: publishedLlama, bert: publishedBert, t5: publishedT5 };
+export const ARCHITECTURES = { gpt2: publishedGpt2, llama: publishedLlama, bert: publishedBert, t5: publishedT5 };
 
 type Models = { gpt2: Gpt2; llama: Llama; bert: Bert; t5: T5 };
 export type ArchitectureName = keyof Models;
@@ -69,6 +70,12 @@ export async function loadPretrained(
     : source;
   const { name, config: published, weights } = await openModelFolder(files, caller);
   try {
+    if (published.quantization !== undefined) {
+      throw new FormatError(
+        `${caller}: config.json of ${name}: has a quantization; expected weights in F32, F16 or BF16. loadConverted opens ` +
+          "rounded weights, to generate and score with",
+      );
+    }
     const where = `${caller}: config.json of ${name}`;
     const named = withModelType(published);
     const architecture = architectureOf(named, where);
@@ -118,8 +125,21 @@ export async function* encodePretrained(
   model: PretrainedModel,
   options: SavePretrainedOptions = {},
 ): AsyncGenerator<Shard, void, undefined> {
+  const { params } = model;
+  yield* encodeModel(model, treeEntries(params), {}, options);
+}
+
+/**
+ * The files of a model whose tensors are given by their paths, with further fields of its config.json.
+ */
+export async function* encodeModel(
+  model: Pick<PretrainedModel, "architecture" | "config" | "published">,
+  tensors: Iterable<readonly [path: string, value: tf.Tensor | TensorData]>,
+  more: PublishedConfig,
+  options: SavePretrainedOptions,
+): AsyncGenerator<Shard, void, undefined> {
   const { dtype = "F32", maxShardBytes } = options;
-  const { config, params, published = {} } = model;
+  const { config, published = {} } = model;
   const architecture = ARCHITECTURES[model.architecture] as Architecture<typeof config>;
   const torchDtype = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
   const fields: PublishedConfig = {
@@ -128,19 +148,16 @@ export async function* encodePretrained(
     ...keptLabels(published, config),
     torch_dtype: torchDtype,
     ...("dtype" in published ? { dtype: torchDtype } : {}), // as newer files call it
+    ...more,
   };
-  const zeros = [...(architecture.zeros?.(config) ?? [])].map(
-    ([path, shape]) => [path, tf.zeros([...shape])] as [string, tf.Tensor],
-  );
+  const zeros = [...(architecture.zeros?.(config) ?? [])].map(([path, shape]) => [path, tf.zeros([...shape])] as const);
   try {
-    const entries = [...treeEntries(params), ...zeros].map(
-      ([path, tensor]) => [architecture.nameOf(path, config), tensor] as const,
-    );
+    const entries = [...tensors, ...zeros].map(([path, value]) => [architecture.nameOf(path, config), value] as const);
     const sharding = { dtype, ...(maxShardBytes === undefined ? {} : { maxShardBytes }) };
     // Readers in Python want to know that the layouts are PyTorch's.
     yield* encodeShardedSafetensors(entries, { format: "pt" }, sharding);
   } finally {
-    treeDispose(zeros);
+    treeDispose(zeros.map(([, tensor]) => tensor));
   }
   yield { file: "config.json", chunks: [new TextEncoder().encode(`${JSON.stringify(fields, null, 2)}\n`)] };
 }
@@ -162,14 +179,14 @@ export function pretrainedLm(model: PretrainedModel): CausalLm {
 }
 
 /** The configuration with a model_type, which the oldest files tell by the name of the class alone. */
-function withModelType(published: PublishedConfig): PublishedConfig {
+export function withModelType(published: PublishedConfig): PublishedConfig {
   const [name] = Array.isArray(published.architectures) ? published.architectures : [];
   if (published.model_type !== undefined || typeof name !== "string") return published;
   const [, type] = /^(\w+?)(LMHeadModel|Model|For[A-Z]\w+)$/.exec(name) ?? [];
   return type === undefined ? published : { ...published, model_type: type.toLowerCase() };
 }
 
-function architectureOf(published: PublishedConfig, where: string): ArchitectureName {
+export function architectureOf(published: PublishedConfig, where: string): ArchitectureName {
   if (published.quantization_config) {
     throw new FormatError(`${where}: has a quantization_config; expected weights in F32, F16 or BF16`);
   }
@@ -187,7 +204,7 @@ const FLOATS: readonly string[] = ["F32", "F16", "BF16", "F64"];
 const MOST_LISTED = 200;
 
 /** The name in the file of every path. @throws listing all that does not fit */
-function matchNames(
+export function matchNames(
   where: string,
   weights: SafetensorsFile,
   shapes: ReadonlyMap<string, readonly number[]>,

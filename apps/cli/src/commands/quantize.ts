@@ -1,0 +1,167 @@
+import { readFile, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { type Engine, type Tree, treeDispose } from "@genai/core";
+import { type CausalLm, convertLm, createDecoder, generate, perplexity, saveConverted } from "@genai/transformer";
+import { type Command, Option } from "commander";
+import { exitCodeHelp, UsageError } from "../exit-code.ts";
+import { withInterrupt } from "../interrupt.ts";
+import { deviceOption, openEngine } from "../open-engine.ts";
+import { wholeNumber } from "../option-parsers.ts";
+import { alignColumns, printJson, printLine } from "../terminal.ts";
+import { writeStopIds, writeTokenizer } from "../text/model-files.ts";
+import { openTextModel } from "../text/text-model.ts";
+import { encodeText } from "../text/text-vocabulary.ts";
+
+interface QuantizeFlags {
+  readonly bits: "8" | "4";
+  readonly out: string;
+  readonly data?: string;
+  readonly dataTokens: number;
+  readonly scales: "F32" | "F16" | "BF16";
+  readonly checkpoint: "best" | "latest";
+  readonly adapter?: string;
+  readonly device: string;
+  readonly json?: boolean;
+}
+
+/** Adds `genai quantize MODEL --out DIR`. */
+export function addQuantize(program: Command): void {
+  program
+    .command("quantize")
+    .description("round a language model's weights to 8 or 4 bits and write them as a folder")
+    .argument("<model>", "run folder of genai train gpt or finetune, Hugging Face folder, or hf:OWNER/NAME")
+    .requiredOption("--out <dir>", "folder to write")
+    .addOption(new Option("--bits <n>", "bits of a weight").choices(["8", "4"]).default("4"))
+    .option("--data <file>", "a text: measure perplexity on it, and the speed of writing, before and after")
+    .option("--data-tokens <n>", "read at most this many tokens of it", wholeNumber(2), 20_000)
+    .addOption(
+      new Option("--scales <type>", "type of the scales and of what is not rounded; F32 changes nothing further")
+        .choices(["F32", "F16", "BF16"])
+        .default("F32"),
+    )
+    .addOption(
+      new Option("--checkpoint <which>", "of a run: the weights with the best validation loss, or the latest")
+        .choices(["best", "latest"])
+        .default("best"),
+    )
+    .option("--adapter <dir>", "adapter in PEFT's format to merge into the weights first")
+    .addOption(deviceOption())
+    .option("--json", "print the result as one JSON object")
+    .addHelpText(
+      "after",
+      `
+The folder opens in genai generate, chat and serve as any other, without --weights. Weights are rounded in blocks of 32 and
+written in the layout of MLX; the model that they were made of is needed to train further.
+
+Examples:
+  genai quantize runs/first --out first-4bit
+  genai quantize hf:openai-community/gpt2 --bits 8 --out gpt2-8bit --data held-out.txt
+  genai chat first-4bit
+${exitCodeHelp}`,
+    )
+    .action((path: string, flags: QuantizeFlags) => withInterrupt((signal) => quantize(path, flags, signal)));
+}
+
+/** What is measured before and after. */
+interface Quality {
+  readonly perplexity: number;
+  readonly tokensPerSecond: number;
+}
+
+async function quantize(path: string, flags: QuantizeFlags, signal: AbortSignal): Promise<void> {
+  const { out, data, checkpoint, adapter, scales: dtype, json = false } = flags;
+  const bits = Number(flags.bits);
+  if (resolve(out) === resolve(path)) throw new UsageError(`--out ${out} is the model's own folder; choose another`);
+  const text = data === undefined ? undefined : await readText(data);
+  const model = await openTextModel(path, { checkpoint, signal, ...(adapter !== undefined && { adapter }) });
+  const { tokenizer, pretrained, countParams, stopIds } = model;
+  let engine: Engine | undefined;
+  let rounded: Tree;
+  try {
+    const tokens = text === undefined ? undefined : heldOut(model.tokenizer, text, data!, flags.dataTokens);
+    if (tokens) engine = await openEngine(flags.device);
+    let before: Quality | undefined;
+    if (engine && tokens) {
+      // As generate holds weights that are not rounded.
+      const panels = await convertLm(model.lm, model.params);
+      try {
+        before = await measure(engine, panels.lm, panels.params, tokens, signal);
+      } finally {
+        treeDispose(panels.params);
+      }
+    }
+    const format = bits === 8 ? "int8" : "int4";
+    const converted = await convertLm(model.lm, model.params, { format, consume: true });
+    rounded = converted.params;
+    const { architecture, config, published } = pretrained;
+    await saveConverted(out, { architecture, config, params: rounded, ...(published && { published }) }, { dtype });
+    await writeTokenizer(out, tokenizer, { endId: undefined, begins: false, blockSize: model.lm.blockSize });
+    await writeStopIds(out, stopIds);
+    const after = engine && tokens && (await measure(engine, converted.lm, rounded, tokens, signal));
+    treeDispose(rounded);
+    const sizes = { before: 4 * countParams, after: (await stat(join(out, "model.safetensors"))).size };
+    if (json) {
+      const both = before && after && { before, after, tokens: tokens!.length };
+      printJson({ out, bits, params: countParams, bytes: sizes, ...(both && { measured: both }) });
+      return;
+    }
+    const rows = [["", "32 bits", `${bits} bits`]];
+    rows.push(["size", mebibytes(sizes.before), mebibytes(sizes.after)]);
+    if (before && after) {
+      rows.push(["perplexity", before.perplexity.toFixed(3), after.perplexity.toFixed(3)]);
+      rows.push([
+        "speed",
+        `${before.tokensPerSecond.toFixed(0)} tokens/s`,
+        `${after.tokensPerSecond.toFixed(0)} tokens/s`,
+      ]);
+    }
+    for (const line of alignColumns(rows)) printLine(line);
+    printLine(`Wrote ${out}`);
+  } finally {
+    engine?.dispose();
+    model.dispose();
+  }
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    throw new UsageError(`--data ${file} cannot be read: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+function heldOut(tokenizer: Parameters<typeof encodeText>[0], text: string, file: string, most: number): Int32Array {
+  // Characters enough for as many tokens, so that a book is not read for its first pages.
+  const ids = encodeText(tokenizer, text.slice(0, 40 * most), { addSpecialTokens: false, what: file });
+  if (ids.length < 2) throw new UsageError(`--data ${file} holds ${ids.length} tokens; expected at least 2`);
+  return ids.subarray(0, most);
+}
+
+async function measure(
+  engine: Engine,
+  lm: CausalLm,
+  params: Tree,
+  tokens: Int32Array,
+  signal: AbortSignal,
+): Promise<Quality> {
+  const { perplexity: value } = await perplexity(engine, lm, params, tokens, { batchSize: 1, signal });
+  const decoder = createDecoder(engine, lm);
+  try {
+    const prompt = tokens.subarray(0, Math.min(16, tokens.length, Math.ceil(lm.blockSize / 4)));
+    const maxNewTokens = Math.min(32, lm.blockSize - prompt.length);
+    const times: number[] = [];
+    // The first time compiles.
+    for (let run = 0; run < 2; run++) {
+      times.length = 0;
+      for await (const _ of generate(engine, lm, params, [prompt], { maxNewTokens, decoder, signal })) {
+        times.push(performance.now());
+      }
+    }
+    return { perplexity: value, tokensPerSecond: (1000 * (times.length - 1)) / (times.at(-1)! - times[0]!) };
+  } finally {
+    decoder.dispose();
+  }
+}
+
+const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;

@@ -1,0 +1,62 @@
+import * as tf from "@tensorflow/tfjs";
+import type { Tree } from "../tree.ts";
+import { BLOCK_SIZE, type CodeBits } from "./blocks.ts";
+import type { ConvertedMatrix } from "./convert-weights.ts";
+import type { MatrixLayout } from "./panels.ts";
+
+// Rounded matrices as files hold them, which does not change with the form that they have in memory.
+
+/** N outputs, K inputs: w = (code - 2^(bits - 1)) scale. */
+export interface RoundedMatrix {
+  readonly bits: CodeBits;
+  /** Of the matrix that it stands for. */
+  readonly layout: MatrixLayout;
+  /** [N, K bits / 32], the first code in the lowest bits of a word */
+  readonly codes: Uint32Array;
+  /** [N, K / 32] */
+  readonly scales: Float32Array;
+  /** N and K. */
+  readonly size: readonly [outputs: number, inputs: number];
+}
+
+/** Whether a part of a converted tree stands for a matrix, and is no record of others. */
+export function isConvertedMatrix(node: Tree): node is ConvertedMatrix {
+  return typeof node === "object" && node !== null && "converted" in node;
+}
+
+/** The codes of a rounded matrix. */
+export async function toRoundedMatrix(matrix: ConvertedMatrix): Promise<RoundedMatrix> {
+  if (matrix.converted === "panels") {
+    throw new Error("toRoundedMatrix: the matrix is held in panels of float32; expected one in 8 or 4 bits");
+  }
+  const { layout, units, scales } = matrix;
+  const words = (await units.data()) as Int32Array;
+  const [outputs, blocks] = scales.shape;
+  return {
+    bits: matrix.converted === "int8" ? 8 : 4,
+    layout,
+    codes: new Uint32Array(words.buffer, words.byteOffset, words.length),
+    scales: (await scales.data()) as Float32Array,
+    size: [outputs, blocks * BLOCK_SIZE],
+  };
+}
+
+/** A rounded matrix as a part of a converted tree; takes over the arrays. */
+export function fromRoundedMatrix({ bits, layout, codes, scales, size }: RoundedMatrix): Tree {
+  const [outputs, inputs] = size;
+  const blocks = inputs / BLOCK_SIZE;
+  const words = (inputs * bits) / 32;
+  if (!Number.isInteger(blocks) || codes.length !== outputs * words || scales.length !== outputs * blocks) {
+    throw new Error(
+      `fromRoundedMatrix: ${codes.length} words of codes and ${scales.length} scales for ${outputs} outputs and ${inputs} ` +
+        `inputs of ${bits} bits; expected ${outputs * words} and ${outputs * blocks}, inputs in multiples of ${BLOCK_SIZE}`,
+    );
+  }
+  const units = new Int32Array(codes.buffer, codes.byteOffset, codes.length);
+  return {
+    converted: bits === 8 ? "int8" : "int4",
+    layout,
+    units: tf.tensor(units, [outputs, blocks, bits], "int32") as tf.Tensor3D,
+    scales: tf.tensor(scales, [outputs, blocks]) as tf.Tensor2D,
+  };
+}

@@ -1,0 +1,368 @@
+import {
+  BLOCK_SIZE,
+  type CodeBits,
+  FormatError,
+  fromRoundedMatrix,
+  isConvertedMatrix,
+  type MatrixLayout,
+  plainWeights,
+  type SafetensorsFile,
+  type TensorData,
+  type TensorInfo,
+  type Tree,
+  throwIfAborted,
+  toRoundedMatrix,
+  treeDispose,
+  treeMap,
+} from "@genai/core";
+import * as tf from "@tensorflow/tfjs";
+import type { CausalLm } from "../causal-lm.ts";
+import { withConvertedParams } from "../converted-lm.ts";
+import { type Architecture, paramShapes } from "./architecture.ts";
+import type { PublishedConfig } from "./config-fields.ts";
+import { type ModelSource, openModelFolder, writeModelFolder } from "./model-folder.ts";
+import {
+  ARCHITECTURES,
+  type ArchitectureName,
+  architectureOf,
+  encodeModel,
+  matchNames,
+  type PretrainedModel,
+  pretrainedLm,
+  type SavePretrainedOptions,
+  withModelType,
+} from "./pretrained.ts";
+
+// Causal models whose matrices are rounded, in files, in the layout of Apple's MLX. config.json has
+//
+//   "quantization": { "group_size": 32, "bits": 4 }
+//
+// and in it the name of each layer that has other bits, with its own. The matrix NAME.weight of a layer with N outputs and K
+// inputs becomes three tensors:
+//
+//   NAME.weight   U32 [N, K bits / 32], codes, the first in the lowest bits
+//   NAME.scales   float [N, K / 32]
+//   NAME.biases   float [N, K / 32], here always -2^(bits - 1) scale
+//
+// of which a weight is scale code + bias. Tables that are [in, out] otherwise, as GPT-2's, are [out, in] as all others. MLX's own
+// models have biases of any value: those are not read.
+//
+//   A. Hannun et al., "MLX: Efficient and flexible machine learning on Apple silicon", 2023
+
+/** A model with rounded weights: what `convertLm` gives, and what it was made of. */
+export interface ConvertedModel {
+  readonly architecture: ArchitectureName;
+  readonly config: PretrainedModel["config"];
+  /** With converted matrices. */
+  readonly params: Tree;
+  /** The fields of its config.json, if it was loaded. */
+  readonly published?: PublishedConfig;
+}
+
+/**
+ * Writes a model with rounded weights, as `convertLm` gives them, as a folder that `loadConverted` reads (Node): config.json and
+ * model.safetensors, with the codes as they are. What is not rounded is written as by `savePretrained`, panels as the matrices
+ * that they stand for.
+ *
+ * @param options.dtype of the scales and of what is not rounded; with F32, the default, what is read is what was written
+ * @throws if nothing is rounded, or the configuration has no published counterpart
+ */
+export async function saveConverted(
+  folder: string,
+  model: ConvertedModel,
+  options: SavePretrainedOptions = {},
+): Promise<void> {
+  const { entries, bits, made } = await entriesOf(model.params);
+  try {
+    if (bits.size === 0) {
+      throw new Error(
+        "saveConverted: no matrix is in 8 or 4 bits; expected rounded ones, or savePretrained for others",
+      );
+    }
+    await writeModelFolder(folder, encodeModel(model, entries, { quantization: sectionOf(model, bits) }, options));
+  } finally {
+    treeDispose(made);
+  }
+}
+
+interface Entries {
+  readonly entries: (readonly [path: string, value: tf.Tensor | TensorData])[];
+  /** Of each rounded layer, by its path. */
+  readonly bits: Map<string, CodeBits>;
+  /** Tensors that were made for the file. */
+  readonly made: tf.Tensor[];
+}
+
+async function entriesOf(params: Tree): Promise<Entries> {
+  const found: Entries = { entries: [], bits: new Map(), made: [] };
+  const walk = async (node: Tree, path: string): Promise<void> => {
+    if (node instanceof tf.Tensor) found.entries.push([path, node]);
+    else if (isConvertedMatrix(node) && node.converted !== "panels") {
+      const { bits, codes, scales, size } = await toRoundedMatrix(node);
+      const [outputs, inputs] = size;
+      const shape = [outputs, inputs / BLOCK_SIZE];
+      const layer = layerOf(path);
+      found.bits.set(layer, bits);
+      found.entries.push(
+        [path, { dtype: "U32", shape: [outputs, (inputs * bits) / 32], data: codes }],
+        ...(["scales", "biases"] as const).map((name) => {
+          const tensor = tf.tensor(name === "scales" ? scales : biasesOf(scales, bits), shape);
+          found.made.push(tensor);
+          return [`${layer}.${name}`, tensor] as const;
+        }),
+      );
+    } else if (isConvertedMatrix(node)) {
+      const tensor = tf.tidy(() => plainWeights<{ whole: tf.Tensor2D }>({ whole: node }).whole);
+      found.made.push(tensor);
+      found.entries.push([path, tensor]);
+    } else if (Array.isArray(node)) {
+      for (const [i, child] of node.entries()) await walk(child, join(path, i));
+    } else if (typeof node === "object" && node !== null) {
+      for (const [key, child] of Object.entries(node)) await walk(child as Tree, join(path, key));
+    }
+  };
+  try {
+    await walk(params, "");
+  } catch (error) {
+    treeDispose(found.made);
+    throw error;
+  }
+  return found;
+}
+
+const join = (path: string, key: string | number): string => (path === "" ? `${key}` : `${path}.${key}`);
+
+function layerOf(path: string): string {
+  if (path.endsWith(".weight")) return path.slice(0, -".weight".length);
+  throw new Error(
+    `saveConverted: the rounded matrix ${path} is no layer's weight; expected a path that ends in .weight`,
+  );
+}
+
+const middleOf = (bits: CodeBits): number => 2 ** (bits - 1);
+const biasesOf = (scales: Float32Array, bits: CodeBits): Float32Array => scales.map((scale) => -middleOf(bits) * scale);
+
+/** Most layers' bits for all, and the others by their names. */
+function sectionOf({ architecture, config }: ConvertedModel, layers: ReadonlyMap<string, CodeBits>): PublishedConfig {
+  const { nameOf } = ARCHITECTURES[architecture] as Architecture<typeof config>;
+  const count = (bits: CodeBits) => [...layers.values()].filter((other) => other === bits).length;
+  const most = count(8) > count(4) ? 8 : 4;
+  const others = [...layers].filter(([, bits]) => bits !== most);
+  return {
+    group_size: BLOCK_SIZE,
+    bits: most,
+    ...Object.fromEntries(
+      others.map(([layer, bits]) => [
+        nameOf(`${layer}.weight`, config).replace(/\.weight$/, ""),
+        { group_size: BLOCK_SIZE, bits },
+      ]),
+    ),
+  };
+}
+
+export interface LoadedConverted extends ConvertedModel {
+  readonly lm: CausalLm;
+  /** Of most of its rounded matrices. */
+  readonly bits: CodeBits;
+  /** Of the model as it was. */
+  readonly countParams: number;
+}
+
+/**
+ * Loads a causal model that `saveConverted` wrote. Rounded matrices stay rounded: at no time is there one in float32.
+ *
+ * @param source as for `loadPretrained`, but for the hub
+ * @throws FormatError if config.json has no such quantization, or if weights and config.json do not fit: all that is missing,
+ *   not expected, of another shape or of another type is listed
+ */
+export async function loadConverted(
+  source: ModelSource,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<LoadedConverted> {
+  const caller = "loadConverted";
+  const { name, config: published, weights } = await openModelFolder(source, caller);
+  try {
+    const where = `${caller}: config.json of ${name}`;
+    const { quantization, ...plain } = published;
+    const section = readSection(quantization, where);
+    const named = withModelType(plain);
+    const architecture = architectureOf(named, where);
+    const { read, pathOf, makeParams } = ARCHITECTURES[architecture] as Architecture<PretrainedModel["config"]>;
+    const has = (tensor: string) => weights.tensors.has(tensor);
+    const config = read(named, where, new Map());
+    const { lm, template, shapes } = modelOf({ architecture, config }, makeParams);
+    const pathOfName = (tensor: string) => pathOf(tensor, config as { tieWordEmbeddings?: boolean }, has);
+    const view = roundedView(`${caller}: the weights of ${name}`, weights, section, (tensor) => {
+      const path = pathOfName(tensor);
+      return path === undefined ? undefined : lm.matrixLayout?.(path);
+    });
+    const names = matchNames(`${caller}: the weights of ${name}`, view.weights, shapes, pathOfName);
+    const loaded = new Map<string, Tree>();
+    try {
+      for (const [path, tensor] of names) {
+        throwIfAborted(caller, options.signal);
+        loaded.set(path, view.rounded.has(tensor) ? await view.read(tensor) : await weights.tensor(tensor));
+      }
+    } catch (error) {
+      treeDispose([...loaded.values()]);
+      throw error;
+    }
+    const params = treeMap(template, (_, path) => loaded.get(path));
+    const countParams = [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+    return {
+      architecture,
+      config,
+      params,
+      published: plain,
+      lm: withConvertedParams(lm),
+      bits: section.bits,
+      countParams,
+    };
+  } finally {
+    await weights.close();
+  }
+}
+
+function modelOf(
+  model: Pick<PretrainedModel, "architecture" | "config">,
+  makeParams: Architecture<PretrainedModel["config"]>["makeParams"],
+) {
+  const lm = pretrainedLm(model as PretrainedModel);
+  return { lm, ...paramShapes((make) => makeParams(model.config, make)) };
+}
+
+interface Section {
+  readonly bits: CodeBits;
+  /** Of single layers, by the names in the file. */
+  readonly others: ReadonlyMap<string, CodeBits>;
+}
+
+function readSection(section: unknown, where: string): Section {
+  if (!isJsonRecord(section)) {
+    throw new FormatError(
+      `${where}: quantization is ${JSON.stringify(section) ?? "missing"}; expected a record with group_size and bits. ` +
+        "loadPretrained opens models whose weights are not rounded",
+    );
+  }
+  const { group_size: groupSize, bits, mode = "affine", ...layers } = section;
+  if (mode !== "affine")
+    throw new FormatError(`${where}: quantization.mode is ${JSON.stringify(mode)}; expected "affine"`);
+  const bitsOf = (what: string, size: unknown, given: unknown): CodeBits => {
+    if (size !== BLOCK_SIZE) {
+      throw new FormatError(`${where}: ${what}.group_size is ${JSON.stringify(size)}; expected ${BLOCK_SIZE}`);
+    }
+    if (given !== 4 && given !== 8) {
+      throw new FormatError(`${where}: ${what}.bits is ${JSON.stringify(given)}; expected 4 or 8`);
+    }
+    return given;
+  };
+  const others = Object.entries(layers).map(([layer, entry]): [string, CodeBits] => {
+    const what = `quantization[${JSON.stringify(layer)}]`;
+    if (!isJsonRecord(entry)) {
+      throw new FormatError(
+        `${where}: ${what} is ${JSON.stringify(entry)}; expected a record with group_size and bits`,
+      );
+    }
+    return [layer, bitsOf(what, entry.group_size, entry.bits)];
+  });
+  return { bits: bitsOf("quantization", groupSize, bits), others: new Map(others) };
+}
+
+const isJsonRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+interface RoundedView {
+  /** The file as if it held the matrices. */
+  readonly weights: SafetensorsFile;
+  /** The names of those that are rounded. */
+  readonly rounded: ReadonlySet<string>;
+  readonly read: (name: string) => Promise<Tree>;
+}
+
+/** @throws listing all rounded matrices whose parts do not fit together */
+function roundedView(
+  where: string,
+  weights: SafetensorsFile,
+  section: Section,
+  layoutOf: (name: string) => MatrixLayout | undefined,
+): RoundedView {
+  const tensors = new Map<string, TensorInfo>(weights.tensors);
+  const rounded = new Map<string, { bits: CodeBits; layout: MatrixLayout; size: [number, number] }>();
+  const problems: string[] = [];
+  for (const name of weights.tensors.keys()) {
+    if (!name.endsWith(".scales")) continue;
+    const layer = name.slice(0, -".scales".length);
+    const [weight, biases] = [`${layer}.weight`, `${layer}.biases`];
+    const parts = [weight, name, biases].map((part) => weights.tensors.get(part));
+    const bits = section.others.get(layer) ?? section.bits;
+    const layout = layoutOf(weight);
+    const problem = partsProblem(parts, bits) ?? (layout ? undefined : "is no matrix of the model");
+    if (problem !== undefined) {
+      problems.push(`${layer} ${problem}`);
+      continue;
+    }
+    const [outputs, blocks] = parts[1]!.shape as [number, number];
+    const size: [number, number] = [outputs, blocks * BLOCK_SIZE];
+    rounded.set(weight, { bits, layout: layout!, size });
+    tensors.delete(name);
+    tensors.delete(biases);
+    tensors.set(weight, { ...parts[0]!, dtype: "F32", shape: layout === "out-in" ? size : [size[1], size[0]] });
+  }
+  for (const layer of section.others.keys()) {
+    if (!weights.tensors.has(`${layer}.scales`)) problems.push(`${layer} has bits in config.json, and no scales`);
+  }
+  if (problems.length > 0) {
+    const shown = problems.slice(0, 200);
+    const more = problems.length > shown.length ? `\n  and ${problems.length - shown.length} more` : "";
+    throw new FormatError(`${where} hold rounded matrices that do not fit:\n  ${shown.join("\n  ")}${more}`);
+  }
+  return {
+    weights: { ...weights, tensors },
+    rounded: new Set(rounded.keys()),
+    async read(name) {
+      const { bits, layout, size } = rounded.get(name)!;
+      const layer = name.slice(0, -".weight".length);
+      const { data } = await weights.read(name);
+      const [scales, biases] = await Promise.all(
+        ["scales", "biases"].map(async (part) => {
+          const tensor = await weights.tensor(`${layer}.${part}`);
+          try {
+            return (await tensor.data()).slice() as Float32Array;
+          } finally {
+            tensor.dispose();
+          }
+        }),
+      );
+      const wrong = scales!.findIndex((scale, i) => !Number.isFinite(scale) || biases![i] !== -middleOf(bits) * scale);
+      if (wrong >= 0) {
+        throw new FormatError(
+          `${where}: ${layer} has the scale ${scales![wrong]} and the bias ${biases![wrong]} at ${wrong}; expected a number and ` +
+            `-${middleOf(bits)} times it, as this package rounds. Round the original model with it`,
+        );
+      }
+      return fromRoundedMatrix({ bits, layout, codes: data as Uint32Array, scales: scales!, size });
+    },
+  };
+}
+
+/** What is wrong with codes, scales and biases. */
+function partsProblem(
+  [codes, scales, biases]: readonly (TensorInfo | undefined)[],
+  bits: CodeBits,
+): string | undefined {
+  if (!codes || !biases) return `has scales, but no ${codes ? "biases" : "weight"}`;
+  if (codes.dtype !== "U32") return `has codes of type ${codes.dtype}, expected U32`;
+  for (const part of [scales!, biases]) {
+    if (!["F32", "F16", "BF16"].includes(part.dtype))
+      return `has scales or biases of type ${part.dtype}, expected F32, F16 or BF16`;
+  }
+  const [outputs, blocks] = scales!.shape;
+  if (scales!.shape.length !== 2 || !(outputs! > 0) || !(blocks! > 0))
+    return `has scales [${scales!.shape}], expected two sizes`;
+  if (`${biases.shape}` !== `${scales!.shape}`)
+    return `has scales [${scales!.shape}] and biases [${biases.shape}], expected one shape`;
+  const want = [outputs, blocks! * bits];
+  return `${codes.shape}` === `${want}`
+    ? undefined
+    : `has codes [${codes.shape}] with scales [${scales!.shape}], expected [${want}] for ${bits} bits`;
+}
