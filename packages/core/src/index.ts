@@ -192,6 +192,7 @@ export {
   type OptimizerState,
   type OptimizerUpdate,
   type ParamFilter,
+  type SlotVectors,
 } from "./optim/optimizer.ts";
 export { type RadamOptions, type RadamState, radam } from "./optim/radam.ts";
 export { type RmspropOptions, type RmspropState, rmsprop } from "./optim/rmsprop.ts";

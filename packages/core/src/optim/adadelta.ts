@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkDecayRate, checkPositive } from "./option-checks.ts";
 
 export interface AdadeltaOptions extends OptimizerOptions {
@@ -11,9 +16,9 @@ export interface AdadeltaOptions extends OptimizerOptions {
 }
 
 export interface AdadeltaState extends OptimizerState {
-  /** Like params: running sums of the squared gradient and of the squared step (see adam.ts). */
-  readonly v: Tree;
-  readonly steps: Tree;
+  /** Running sums of the squared gradient and of the squared step (see adam.ts). */
+  readonly v: SlotVectors;
+  readonly steps: SlotVectors;
 }
 
 /**

@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkNotNegative } from "./option-checks.ts";
 
 export interface AdagradOptions extends OptimizerOptions {
@@ -11,8 +16,8 @@ export interface AdagradOptions extends OptimizerOptions {
 }
 
 export interface AdagradState extends OptimizerState {
-  /** Like params: sum of all squared gradients. */
-  readonly sum: Tree;
+  /** Sum of all squared gradients. */
+  readonly sum: SlotVectors;
 }
 
 /**

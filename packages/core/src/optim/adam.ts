@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkBetas, checkNotNegative } from "./option-checks.ts";
 
 // Adam's running averages are stored as running sums: m = beta1 * m + g, and beside it the same sum over ones,
@@ -21,11 +26,11 @@ export interface AdamState extends OptimizerState {
   /** Running sums of 1 with decay rates beta1 and beta2: what m and v are divided by. */
   readonly ones1: tf.Scalar;
   readonly ones2: tf.Scalar;
-  /** Like params: running sums of the gradient and of its square. */
-  readonly m: Tree;
-  readonly v: Tree;
-  /** Like params: the largest v so far; there only with amsgrad. */
-  readonly vMax?: Tree;
+  /** Running sums of the gradient and of its square. */
+  readonly m: SlotVectors;
+  readonly v: SlotVectors;
+  /** The largest v so far; there only with amsgrad. */
+  readonly vMax?: SlotVectors;
 }
 
 /**

@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkBetas, checkNotNegative } from "./option-checks.ts";
 
 export interface AdamaxOptions extends OptimizerOptions {
@@ -13,9 +18,9 @@ export interface AdamaxOptions extends OptimizerOptions {
 export interface AdamaxState extends OptimizerState {
   /** Running sum of 1 with decay rate beta1: what m is divided by (see adam.ts). */
   readonly ones: tf.Scalar;
-  /** Like params: running sum of the gradient, and its largest magnitude with decay. */
-  readonly m: Tree;
-  readonly u: Tree;
+  /** Running sum of the gradient, and its largest magnitude with decay. */
+  readonly m: SlotVectors;
+  readonly u: SlotVectors;
 }
 
 /**

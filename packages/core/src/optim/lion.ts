@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkBetas } from "./option-checks.ts";
 
 export interface LionOptions extends OptimizerOptions {
@@ -9,8 +14,8 @@ export interface LionOptions extends OptimizerOptions {
 }
 
 export interface LionState extends OptimizerState {
-  /** Like params: running average of the gradient. */
-  readonly momentum: Tree;
+  /** Running average of the gradient. */
+  readonly momentum: SlotVectors;
 }
 
 /**

@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkBetas, checkNotNegative } from "./option-checks.ts";
 
 export interface NadamOptions extends OptimizerOptions {
@@ -24,9 +29,9 @@ export interface NadamState extends OptimizerState {
   /** Running average of 1 with the momentum of each step, and running sum of 1 with decay rate beta2. */
   readonly ones1: tf.Scalar;
   readonly ones2: tf.Scalar;
-  /** Like params: running sums of the gradient and of its square (see adam.ts). */
-  readonly m: Tree;
-  readonly v: Tree;
+  /** Running sums of the gradient and of its square (see adam.ts). */
+  readonly m: SlotVectors;
+  readonly v: SlotVectors;
 }
 
 /**

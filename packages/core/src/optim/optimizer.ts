@@ -1,7 +1,8 @@
 import * as tf from "@tensorflow/tfjs";
-import { assertSameStructure, type Tree, treeEntries, treeMap } from "../tree.ts";
+import { assertSameStructure, type Tree, treeEntries, treeLeaves, treeMap } from "../tree.ts";
 import { clipCoefficient, globalNorm } from "./clip.ts";
 import { checkNotNegative, checkPositive } from "./option-checks.ts";
+import { groupParams, groupSize, joinVectors, splitVector } from "./param-groups.ts";
 
 /** What every optimizer carries from step to step: a tree of float32 tensors, saved and restored like any other. */
 export interface OptimizerState {
@@ -46,6 +47,9 @@ export interface OptimizerOptions {
 /** A `decayMask` for weights of rank 2 and more: biases, norms' gains and other vectors do not decay. */
 export const decayMatrices: ParamFilter = (_path, param) => param.rank >= 2;
 
+/** Running averages and the like, one vector for each group of parameters, which stand side by side in it in their order. */
+export type SlotVectors = readonly tf.Tensor1D[];
+
 type Scalars<K extends string> = { readonly [name in K]: tf.Scalar };
 type Slots<K extends string> = { readonly [name in K]: tf.Tensor };
 
@@ -56,14 +60,14 @@ export interface UpdateRule<ScalarName extends string, SlotName extends string, 
   readonly decay: "l2" | "decoupled";
   /** Scalars of the state besides `learningRate`, with their initial values. */
   readonly scalars: { readonly [name in ScalarName]: number };
-  /** Tensors of the state for each parameter, with the value that fills them at first. */
+  /** What the state keeps for each element of the parameters, with its value at first. */
   readonly slots: { readonly [name in SlotName]: number };
   /**
    * Once per update: the new scalars, and the coefficients that the tensors share. What can be folded into one number
    * is folded here, since it costs nothing, while every operation in `step` is a pass over the whole model.
    */
   advance(scalars: Scalars<ScalarName>, learningRate: tf.Scalar): { scalars: Scalars<ScalarName>; coefficients: C };
-  /** Once per parameter: what to subtract from it, and its new slots. */
+  /** Once per group of parameters, element by element: what to subtract from them, and their new slots. */
   step(grad: tf.Tensor, slots: Slots<SlotName>, coefficients: C): { delta: tf.Tensor; slots: Slots<SlotName> };
 }
 
@@ -81,7 +85,8 @@ export function buildOptimizer<
   if (maxGradNorm !== undefined) checkPositive(name, "maxGradNorm", maxGradNorm);
   const scalarNames = Object.keys(rule.scalars) as ScalarName[];
   const slotNames = Object.keys(rule.slots) as SlotName[];
-  const isTrained: ParamFilter = (path, param) => trainable === undefined || trainable(path, param);
+  const trained = (params: Tree) =>
+    treeEntries(params).filter(([path, param]) => trainable === undefined || trainable(path, param));
   const decays: ParamFilter = (path, param) => weightDecay > 0 && (decayMask === undefined || decayMask(path, param));
 
   function init(params: Tree): S {
@@ -89,9 +94,8 @@ export function buildOptimizer<
     return tf.tidy(() => {
       const state: Record<string, unknown> = { learningRate: tf.scalar(learningRate) };
       for (const key of scalarNames) state[key] = tf.scalar(rule.scalars[key]);
-      for (const key of slotNames) {
-        state[key] = treeMap(params, (p, path) => (isTrained(path, p) ? tf.fill(p.shape, rule.slots[key]) : null));
-      }
+      const groups = groupParams(trained(params));
+      for (const key of slotNames) state[key] = groups.map((group) => tf.fill([groupSize(group)], rule.slots[key]));
       return state as tf.TensorContainerObject;
     }) as unknown as S;
   }
@@ -100,40 +104,47 @@ export function buildOptimizer<
     const caller = `${name}.update`;
     checkParams(caller, params);
     checkGrads(caller, grads, params);
-    const old = state as unknown as Scalars<ScalarName> & { readonly [key in SlotName]: Tree };
-    const slotTensors = slotNames.map((key) => tensorsByPath(caller, state, key));
+    const old = state as unknown as Scalars<ScalarName>;
+    const groups = groupParams(trained(params));
+    const oldSlots = slotNames.map((key) => slotVectors(caller, state, key, groups.map(groupSize)));
     return tf.tidy(() => {
-      const gradOf = new Map(treeEntries(grads));
-      const frozen = treeEntries(params).filter(([path, p]) => !isTrained(path, p));
-      for (const [path] of frozen) gradOf.delete(path);
-      const gradNorm = maxGradNorm === undefined ? undefined : globalNorm([...gradOf.values()]);
+      const gradAt = new Map(treeEntries(grads));
+      const used = groups.flat().map(([path]) => gradAt.get(path)!);
+      const gradNorm = maxGradNorm === undefined ? undefined : globalNorm(used);
       const clip = gradNorm && maxGradNorm !== undefined ? clipCoefficient(gradNorm, maxGradNorm) : undefined;
       const { scalars, coefficients } = rule.advance(old, state.learningRate);
       const l2 = tf.scalar(weightDecay);
       const keepFraction = tf.scalar(1).sub(state.learningRate.mul(weightDecay));
 
-      const newSlots = slotNames.map(() => new Map<string, tf.Tensor>());
-      const newParams = treeMap(params, (param, path) => {
-        let grad = gradOf.get(path);
-        if (grad === undefined) return param.clone();
-        // One scope per parameter: eager engines then hold the intermediates of one of them at a time, not of all.
+      const newSlots = slotNames.map((): tf.Tensor[] => []);
+      const steppedAt = new Map<string, tf.Tensor>();
+      for (const [n, group] of groups.entries()) {
+        // One scope per group: eager engines then hold the intermediates of one of them at a time, not of all.
         const { next, slots } = tf.tidy(() => {
-          if (clip) grad = grad!.mul(clip);
-          const decayed = decays(path, param);
-          if (decayed && rule.decay === "l2") grad = grad!.add(param.mul(l2));
-          const stepped = rule.step(grad!, slotsAt(caller, slotNames, slotTensors, path), coefficients);
-          const start = decayed && rule.decay === "decoupled" ? param.mul(keepFraction) : param;
-          return { next: start.sub(stepped.delta), slots: stepped.slots as Record<SlotName, tf.Tensor> };
+          let grad: tf.Tensor = joinVectors(group.map(([path]) => gradAt.get(path)!));
+          if (clip) grad = grad.mul(clip);
+          const decayed = group.map(([path, param]) => decays(path, param));
+          if (rule.decay === "l2" && decayed.includes(true)) {
+            const pull = group.map(([, param], i) => (decayed[i] ? param.mul(l2) : tf.zerosLike(param)));
+            grad = grad.add(joinVectors(pull));
+          }
+          const before = Object.fromEntries(slotNames.map((key, i) => [key, oldSlots[i]![n]!])) as Slots<SlotName>;
+          const stepped = rule.step(grad, before, coefficients);
+          const deltas = splitVector(stepped.delta, group);
+          const next = group.map(([, param], i) => {
+            const start = decayed[i] && rule.decay === "decoupled" ? param.mul(keepFraction) : param;
+            return start.sub(deltas[i]!);
+          });
+          return { next, slots: stepped.slots as Record<SlotName, tf.Tensor> };
         });
-        for (const [i, key] of slotNames.entries()) newSlots[i]!.set(path, slots[key]);
-        return next;
-      });
+        for (const [i, [path]] of group.entries()) steppedAt.set(path, next[i]!);
+        for (const [i, key] of slotNames.entries()) newSlots[i]!.push(slots[key]);
+      }
 
       const newState: Record<string, unknown> = { learningRate: state.learningRate.clone() };
       for (const key of scalarNames) newState[key] = scalars[key];
-      for (const [i, key] of slotNames.entries()) {
-        newState[key] = treeMap(params, (_p, path) => newSlots[i]!.get(path) ?? null);
-      }
+      for (const [i, key] of slotNames.entries()) newState[key] = newSlots[i];
+      const newParams = treeMap(params, (param, path) => steppedAt.get(path) ?? param.clone());
       const result = { params: newParams, state: newState, ...(gradNorm && { gradNorm }) };
       return result as unknown as tf.TensorContainerObject;
     }) as unknown as OptimizerUpdate<P, S>;
@@ -142,25 +153,17 @@ export function buildOptimizer<
   return { name, init, update };
 }
 
-function tensorsByPath(caller: string, state: OptimizerState, key: string): Map<string, tf.Tensor> {
-  const tree = (state as unknown as Record<string, Tree>)[key];
-  if (tree === undefined) throw new Error(`${caller}: state has no '${key}'; expected a state made by init`);
-  return new Map(treeEntries(tree));
-}
-
-function slotsAt<K extends string>(
-  caller: string,
-  names: readonly K[],
-  tensors: readonly Map<string, tf.Tensor>[],
-  path: string,
-): Slots<K> {
-  const entries = names.map((name, i) => {
-    const tensor = tensors[i]!.get(path);
-    if (!tensor)
-      throw new Error(`${caller}: state.${name} has no tensor at '${path}'; expected a state of these params`);
-    return [name, tensor] as const;
-  });
-  return Object.fromEntries(entries) as Slots<K>;
+function slotVectors(caller: string, state: OptimizerState, key: string, sizes: readonly number[]): SlotVectors {
+  const vectors = (state as unknown as Record<string, unknown>)[key];
+  if (vectors === undefined) throw new Error(`${caller}: state has no '${key}'; expected a state made by init`);
+  const found = treeLeaves(vectors).map(({ shape }) => shape);
+  if (found.length !== sizes.length || found.some((shape, i) => shape.length !== 1 || shape[0] !== sizes[i])) {
+    const list = found.map((shape) => `[${shape}]`).join(", ");
+    throw new Error(
+      `${caller}: state.${key} has tensors of shapes ${list || "(none)"}; expected ${sizes.map((n) => `[${n}]`).join(", ") || "none"}, as init makes them for these params`,
+    );
+  }
+  return vectors as SlotVectors;
 }
 
 /** Throws unless every tensor of `params` is float32 and has a path of its own. */

@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkBetas, checkNotNegative } from "./option-checks.ts";
 
 export interface RadamOptions extends OptimizerOptions {
@@ -18,9 +23,9 @@ export interface RadamState extends OptimizerState {
   readonly ones2: tf.Scalar;
   /** rho_t * ones2, where rho_t is the length of the second average after t steps. */
   readonly length: tf.Scalar;
-  /** Like params: running sums of the gradient and of its square (see adam.ts). */
-  readonly m: Tree;
-  readonly v: Tree;
+  /** Running sums of the gradient and of its square (see adam.ts). */
+  readonly m: SlotVectors;
+  readonly v: SlotVectors;
 }
 
 /**

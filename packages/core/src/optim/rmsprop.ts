@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkDecayRate, checkNotNegative } from "./option-checks.ts";
 
 export interface RmspropOptions extends OptimizerOptions {
@@ -15,12 +20,12 @@ export interface RmspropOptions extends OptimizerOptions {
 }
 
 export interface RmspropState extends OptimizerState {
-  /** Like params: running sum of the squared gradient, or of its squared deviation when centered. */
-  readonly v: Tree;
-  /** Like params: running average of the gradient; there only when centered. */
-  readonly mean?: Tree;
-  /** Like params; there only with momentum. */
-  readonly velocity?: Tree;
+  /** Running sum of the squared gradient, or of its squared deviation when centered. */
+  readonly v: SlotVectors;
+  /** Running average of the gradient; there only when centered. */
+  readonly mean?: SlotVectors;
+  /** There only with momentum. */
+  readonly velocity?: SlotVectors;
 }
 
 /**

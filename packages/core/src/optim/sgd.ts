@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs";
-import type { Tree } from "../tree.ts";
-import { buildOptimizer, type Optimizer, type OptimizerOptions, type OptimizerState } from "./optimizer.ts";
+import {
+  buildOptimizer,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerState,
+  type SlotVectors,
+} from "./optimizer.ts";
 import { checkDecayRate } from "./option-checks.ts";
 
 export interface SgdOptions extends OptimizerOptions {
@@ -13,8 +18,8 @@ export interface SgdOptions extends OptimizerOptions {
 }
 
 export interface SgdState extends OptimizerState {
-  /** Like params; there only with momentum. */
-  readonly velocity?: Tree;
+  /** There only with momentum. */
+  readonly velocity?: SlotVectors;
   /** 0 before the first step, then 1; there only with dampening. */
   readonly started?: tf.Scalar;
 }

@@ -121,7 +121,30 @@ describe.each(OPTIMIZERS)("%s", (_name, make, learningRate) => {
     }
     expect(values(next.params.w)).toEqual(values(params.w));
     expect(values(next.params.layers[0]!.b)).not.toEqual(values(params.layers[0]!.b));
-    expect(treeEntries(state).filter(([path]) => path.endsWith(".w") && !path.startsWith("gradSum"))).toEqual([]);
+    const slots = treeEntries(state).filter(([path, { rank }]) => rank > 0 && !path.startsWith("gradSum"));
+    expect(slots.map(([, { size }]) => size)).toEqual(slots.map(() => 3));
+  });
+
+  it("steps parameters side by side as it steps each alone", () => {
+    const optimizer = make({ learningRate, weightDecay: 0.1, decayMask: (path) => path !== "layers.0.b" });
+    const steps = (params: Partial<Weights>, gradients: Partial<Weights>[]) => {
+      let next = { params, state: optimizer.init(params) };
+      for (const grads of gradients) next = optimizer.update(grads, next.state, next.params);
+      return allValues(next.params);
+    };
+    const { w, layers } = someWeights();
+    const gradients = [2, 3].map(someWeights);
+    const alone = [
+      ...steps(
+        { w },
+        gradients.map((grads) => ({ w: grads.w })),
+      ),
+      ...steps(
+        { layers },
+        gradients.map((grads) => ({ layers: grads.layers })),
+      ),
+    ];
+    expect(steps({ w, layers }, gradients)).toEqual(alone);
   });
 
   it("decays the masked parameters and no other", () => {

@@ -219,8 +219,10 @@ describe("options", () => {
       "adam.update: state has no 'm'",
     );
     const other = adam({ learningRate: 0.1 });
-    expect(() => other.update(params, other.init({ v: tf.zeros([1]) }), params)).toThrow(
-      "state.m has no tensor at 'w'",
+    expect(() => other.update(params, other.init({ w: tf.zeros([3, 2]) }), params)).toThrow(
+      "adam.update: state.m has tensors of shapes [6]; expected [1], as init makes them for these params",
     );
+    const byPath = { ...other.init(params), m: { w: tf.zeros([1, 1]) } };
+    expect(() => other.update(params, byPath as never, params)).toThrow("state.m has tensors of shapes [1,1]");
   });
 });
