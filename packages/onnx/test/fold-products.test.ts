@@ -68,7 +68,7 @@ describe("what stands around a product", () => {
   it("moves a factor behind a sum, so that nothing writes the multiple", () => {
     const { g, x, w } = build();
     const scaled = mul(g, x, half(g));
-    expect(ops(folded(matMul(g, scaled, w), reduce(g, "ReduceSum", scaled, [0], false)))).toEqual([
+    expect(ops(folded(matMul(g, scaled, w), reduce(g, "ReduceSum", scaled, [1], false)))).toEqual([
       "Gemm",
       "ReduceSum",
       "Mul",
@@ -103,6 +103,40 @@ describe("a compiled step with products, biases, residual connections and activa
       await expectClose(got.grads[layer].bias, want.grads[layer].bias, { atol: 1e-5, rtol: 1e-4 });
     }
     treeDispose([params, x, want, got]);
+  });
+
+  it("has sums over leading axes, which are products with a row of ones", async () => {
+    const rng = new Rng(5);
+    for (const [shape, axes] of [
+      [[7, 3], [0]],
+      [
+        [2, 1, 5, 4],
+        [0, 1, 2],
+      ],
+      [[3, 2, 4], [0]],
+    ] as const) {
+      const x = rng.normal([...shape]);
+      const sum = (x: tf.Tensor) => tf.sum(x, [...axes], true);
+      expect(ops(reachableNodes(trace(sum, [x]).outputs))).toContain("Gemm");
+      const [want, got] = [sum(x), await engine.compile(sum)(x)];
+      expect(got.shape).toEqual(want.shape);
+      await expectClose(got, want, { atol: 1e-6, rtol: 1e-5 });
+      treeDispose([x, want, got]);
+    }
+    for (const sum of [(x: tf.Tensor) => tf.sum(x), (x: tf.Tensor) => tf.sum(x, -1), (x: tf.Tensor) => tf.max(x, 0)]) {
+      expect(ops(reachableNodes(trace(sum, [tf.zeros([7, 3])]).outputs))).not.toContain("Gemm");
+    }
+  });
+
+  it("has wide products of a transposed matrix over many rows, which are computed transposed", async () => {
+    const rng = new Rng(6);
+    const [x, y] = [rng.normal([512, 64]) as tf.Tensor2D, rng.normal([512, 192]) as tf.Tensor2D];
+    const product = (x: tf.Tensor2D, y: tf.Tensor2D) => tf.matMul(x, y, true, false);
+    const kinds = ops(reachableNodes(trace(product, [x, y]).outputs)).filter((op) => op !== "Reshape");
+    expect(kinds).toEqual(["Gemm", "Transpose"]);
+    const [want, got] = [product(x, y), await engine.compile(product)(x, y)];
+    await expectClose(got, want, { atol: 1e-4, rtol: 1e-4 });
+    treeDispose([x, y, want, got]);
   });
 
   it("has large products of a transposed matrix, for which one operand is copied", async () => {
