@@ -75,35 +75,46 @@ describe("what stands around a product", () => {
     ]);
   });
 
-  it("computes erf once for GELU and its gradient, and keeps the operator where there is no gradient", () => {
-    const x = new Rng(1).normal([4, 5]);
-    const both = trace((x: tf.Tensor) => [gelu(x), tf.grad((x) => gelu(x).sum())(x)], [x]).outputs;
-    expect(ops(folded(...both)).filter((op) => op === "Erf" || op === "Gelu")).toEqual(["Erf"]);
-    expect(ops(folded(...trace((x: tf.Tensor) => gelu(x), [x]).outputs))).toEqual(["Gelu"]);
-  });
+  it.each([
+    ["none", "Erf"],
+    ["tanh", "Tanh"],
+  ] as const)(
+    "computes GELU (%s) and its gradient with one %s, and keeps the operator where there is no gradient",
+    (approximate, kind) => {
+      const x = new Rng(1).normal([4, 5]);
+      const act = (x: tf.Tensor) => gelu(x, { approximate });
+      const both = trace((x: tf.Tensor) => [act(x), tf.grad((x) => act(x).sum())(x)], [x]).outputs;
+      expect(ops(folded(...both)).filter((op) => op === kind || op === "Gelu")).toEqual([kind]);
+      expect(ops(folded(...trace(act, [x]).outputs))).toEqual(["Gelu"]);
+    },
+  );
 });
 
 describe("a compiled step with products, biases, residual connections and activations", () => {
-  it("has the loss and the gradients of the eager one", async () => {
-    const rng = new Rng(1);
-    const params = {
-      fc: { weight: rng.normal([16, 8], 0, 0.3), bias: rng.normal([16]) },
-      proj: { weight: rng.normal([8, 16], 0, 0.3), bias: rng.normal([8]) },
-    };
-    const x = rng.normal([2, 12, 8]);
-    const run = (p: typeof params, x: tf.Tensor) =>
-      valueAndGrad((p) => {
-        const y = tf.add(x, linear(p.proj, gelu(linear(p.fc, x))));
-        return tf.mean(tf.square(linear({ weight: p.proj.weight }, gelu(linear(p.fc, y))))) as tf.Scalar;
-      }, p);
-    const [want, got] = [run(params, x), await engine.compile(run)(params, x)];
-    await expectClose(got.loss, want.loss, { atol: 1e-5, rtol: 1e-5 });
-    for (const layer of ["fc", "proj"] as const) {
-      await expectClose(got.grads[layer].weight, want.grads[layer].weight, { atol: 1e-5, rtol: 1e-4 });
-      await expectClose(got.grads[layer].bias, want.grads[layer].bias, { atol: 1e-5, rtol: 1e-4 });
-    }
-    treeDispose([params, x, want, got]);
-  });
+  it.each(["none", "tanh"] as const)(
+    "has the loss and the gradients of the eager one (GELU: %s)",
+    async (approximate) => {
+      const rng = new Rng(1);
+      const params = {
+        fc: { weight: rng.normal([16, 8], 0, 0.3), bias: rng.normal([16]) },
+        proj: { weight: rng.normal([8, 16], 0, 0.3), bias: rng.normal([8]) },
+      };
+      const x = rng.normal([2, 12, 8]);
+      const run = (p: typeof params, x: tf.Tensor) =>
+        valueAndGrad((p) => {
+          const act = (x: tf.Tensor) => gelu(x, { approximate });
+          const y = tf.add(x, linear(p.proj, act(linear(p.fc, x))));
+          return tf.mean(tf.square(linear({ weight: p.proj.weight }, act(linear(p.fc, y))))) as tf.Scalar;
+        }, p);
+      const [want, got] = [run(params, x), await engine.compile(run)(params, x)];
+      await expectClose(got.loss, want.loss, { atol: 1e-5, rtol: 1e-5 });
+      for (const layer of ["fc", "proj"] as const) {
+        await expectClose(got.grads[layer].weight, want.grads[layer].weight, { atol: 1e-5, rtol: 1e-4 });
+        await expectClose(got.grads[layer].bias, want.grads[layer].bias, { atol: 1e-5, rtol: 1e-4 });
+      }
+      treeDispose([params, x, want, got]);
+    },
+  );
 
   it("has sums over leading axes, which are products with a row of ones", async () => {
     const rng = new Rng(5);

@@ -7,7 +7,7 @@ import { add, mul, reshape, transpose, unary } from "./operators.ts";
 
 /** The same outputs, computed in fewer passes over memory. */
 export function foldIntoProducts(outputs: readonly Value[]): Value[] {
-  return rewrite(rewrite(outputs, [shareErf]), [addIntoProduct, scaleProduct, scaleOperands, scaleSum]);
+  return rewrite(rewrite(outputs, [shareGelu]), [addIntoProduct, scaleProduct, scaleOperands, scaleSum]);
 }
 
 interface Rewriting {
@@ -188,13 +188,19 @@ function constantFactor({ op, inputs, outputs }: Node): { readonly rest: Value; 
   return { rest, by: constant.fill! };
 }
 
-/** x Phi(x) where the gradient needs 2 Phi(x) = 1 + erf(x / sqrt 2) in any case: erf is what takes the time. */
-const shareErf: Rule = ({ op, inputs, attributes }, { g, nodes, now }) => {
-  const approximate = attributes.approximate;
-  if (op !== "Gelu" || (approximate && "string" in approximate && approximate.string !== "none")) return undefined;
+/** GELU where its gradient computes erf or tanh in any case: they are what takes the time. */
+const shareGelu: Rule = ({ op, inputs, attributes }, { g, nodes, now }) => {
+  if (op !== "Gelu") return undefined;
   const x = inputs[0]!;
-  const isShared = nodes.some((node) => node.op === "Erf" && constantFactor(node.inputs[0]!.node ?? node)?.rest === x);
-  if (!isShared) return undefined;
+  const isMultiple = (value: Value | null) => value?.node && constantFactor(value.node)?.rest === x;
+  const approximate = attributes.approximate;
+  if (approximate && "string" in approximate && approximate.string === "tanh") {
+    const isShared = nodes.some((node) => node.op === "Tanh" && node.inputs[0]!.node?.inputs.some(isMultiple));
+    if (!isShared) return undefined;
+    const { a, onePlusTanh } = tanhOf(g, now(x));
+    return mul(g, mul(g, a, onePlusTanh), g.scalar("float32", 0.5 / TANH_SCALE));
+  }
+  if (!nodes.some((node) => node.op === "Erf" && isMultiple(node.inputs[0]!))) return undefined;
   const { u, twoPhi } = erfOf(g, now(x));
   return mul(g, mul(g, u, twoPhi), g.scalar("float32", Math.SQRT1_2));
 };
@@ -203,4 +209,15 @@ const shareErf: Rule = ({ op, inputs, attributes }, { g, nodes, now }) => {
 export function erfOf(g: Graph, x: Value): { u: Value; twoPhi: Value } {
   const u = mul(g, x, g.scalar("float32", Math.fround(Math.SQRT1_2)));
   return { u, twoPhi: add(g, unary(g, "Erf", u), g.scalar("float32", 1)) };
+}
+
+/** a = TANH_SCALE x, with which sqrt(2 / pi) (x + 0.044715 x^3) = a (a^2 + TANH_OFFSET). */
+const TANH_SCALE = Math.cbrt(0.044715 * Math.sqrt(2 / Math.PI));
+export const TANH_OFFSET = Math.sqrt(2 / Math.PI) / TANH_SCALE;
+
+/** a, r = a^2 + TANH_OFFSET and 1 + tanh(a r), of which GELU's tanh form and its gradient consist. */
+export function tanhOf(g: Graph, x: Value): { a: Value; r: Value; onePlusTanh: Value } {
+  const a = mul(g, x, g.scalar("float32", Math.fround(TANH_SCALE)));
+  const r = add(g, mul(g, a, a), g.scalar("float32", Math.fround(TANH_OFFSET)));
+  return { a, r, onePlusTanh: add(g, unary(g, "Tanh", mul(g, a, r)), g.scalar("float32", 1)) };
 }

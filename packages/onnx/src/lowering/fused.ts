@@ -1,4 +1,4 @@
-import { erfOf } from "../graph/fold-products.ts";
+import { erfOf, TANH_OFFSET, tanhOf } from "../graph/fold-products.ts";
 import { type Graph, isConstant, isDraw, sizeOf, type Value } from "../graph/graph.ts";
 import {
   add,
@@ -24,16 +24,16 @@ const f = (g: Graph, value: number) => g.scalar("float32", value);
 const gelu: Lowering = ({ graph: g, inputs: { x }, attrs }) =>
   g.node("Gelu", [x!], "float32", x!.shape, { approximate: { string: attrs.approximate } });
 
-/** erf form: Phi(x) + x phi(x) with u = x / sqrt 2. tanh form: 0.5 (1 + t) + 0.5 x (1 - t^2) u', t = tanh u, u = sqrt(2/pi) (x + 0.044715 x^3). */
+/**
+ * erf form: Phi(x) + x phi(x). tanh form: (1 + t) / 2 + x (1 - t^2) u' / 2 = (1 + t) (1 + x u' (1 - t)) / 2, where t = tanh u
+ * and x u' = a (3 r - 2 TANH_OFFSET).
+ */
 const geluGrad: Lowering = ({ graph: g, inputs: { x, dy }, attrs }) => {
   if (attrs.approximate === "tanh") {
-    const square = mul(g, x!, x!);
-    const c = Math.sqrt(2 / Math.PI);
-    const u = mul(g, x!, add(g, mul(g, square, f(g, c * 0.044715)), f(g, c)));
-    const t = unary(g, "Tanh", u);
-    const du = add(g, mul(g, square, f(g, c * 3 * 0.044715)), f(g, c));
-    const slope = mul(g, mul(g, x!, du), sub(g, f(g, 1), mul(g, t, t)));
-    return mul(g, mul(g, dy!, f(g, 0.5)), add(g, add(g, t, f(g, 1)), slope));
+    const { a, r, onePlusTanh } = tanhOf(g, x!);
+    const xdu = mul(g, a, sub(g, mul(g, r, f(g, 3)), f(g, 2 * TANH_OFFSET)));
+    const slope = add(g, mul(g, xdu, sub(g, f(g, 2), onePlusTanh)), f(g, 1));
+    return mul(g, mul(g, dy!, mul(g, onePlusTanh, slope)), f(g, 0.5));
   }
   // Phi(x) = (1 + erf u) / 2, and x phi(x) = u exp(-u^2) / sqrt(pi), whose factor goes into the exponent.
   const { u, twoPhi } = erfOf(g, x!);
