@@ -201,9 +201,14 @@ class OnnxEngine implements Engine {
   }
 
   #plan(fn: (...args: never[]) => unknown, args: readonly unknown[]): Plan {
-    const { graph, outputs, traced } = trace(fn, args, (tensor) => this.#elementsOf(tensor));
+    const { graph, outputs, traced } = trace(fn, args, {
+      read: (tensor) => this.#elementsOf(tensor),
+      viewable: ({ dataId }) => isInPlace(tensorInfoOf(dataId)!.backend),
+    });
     const used = usedInputs(outputs);
-    const feeds = traced.arguments.flatMap((value, argument) => (used.has(value) ? [{ argument, value }] : []));
+    const feeds = traced.arguments.flatMap((input, argument) =>
+      [input, graph.views.get(input)].flatMap((value) => (value && used.has(value) ? [{ argument, value }] : [])),
+    );
     const draws = traced.draws.filter((value) => used.has(value));
     const handedBack = traced.leaves.flatMap((leaf) => ("argument" in leaf ? [leaf.argument] : []));
     const needed = [...new Set([...feeds.map(({ argument }) => argument), ...handedBack])];
@@ -304,8 +309,8 @@ class OnnxEngine implements Engine {
     const known = this.#fed.get(dataId);
     if (known?.type === value.type && sameDims(known.dims, value.shape)) return known;
     const tensor = take(backend.readSync(dataId) as Float32Array);
-    // Only memory that is read in place: a copy, kept, would be memory twice.
-    if (tf.findBackend("cpu") === backend) this.#fed.set(dataId, tensor);
+    // A copy, kept, would be memory twice.
+    if (isInPlace(backend)) this.#fed.set(dataId, tensor);
     return tensor;
   }
 }
@@ -324,6 +329,7 @@ function numberOf(dataId: object): number {
 
 /** tfjs' cast from bool or int32 on its cpu backend changes the type's name alone: the numbers stay in their old array. */
 function asTyped(value: Value, data: Float32Array | Int32Array | Uint8Array) {
+  if (value.type === "uint8") return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   if (value.type === "float32" && !(data instanceof Float32Array)) return Float32Array.from(data);
   if (value.type === "int32" && !(data instanceof Int32Array)) return Int32Array.from(data);
   return data;
@@ -344,5 +350,8 @@ const sameDims = (a: readonly number[], b: readonly number[]) => a.length === b.
 
 /** GPU backends give their numbers only when awaited; others hand out their memory at once. */
 const isOnGpu = (backend: tf.KernelBackend) => ["webgl", "webgpu"].some((name) => tf.findBackend(name) === backend);
+
+/** Whether a backend hands out the memory that it holds, not copies. */
+const isInPlace = (backend: tf.KernelBackend) => tf.findBackend("cpu") === backend;
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));

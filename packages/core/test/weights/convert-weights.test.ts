@@ -200,6 +200,26 @@ describeOnEngines("convertWeights", (engine, name) => {
     fast.dispose();
   });
 
+  it("looks up the rows of whichever table it is given, and leaves nothing behind", async () => {
+    const ids = tf.tensor1d([3, 1], "int32");
+    const rows = engine().compile((p: Tree, ids: tf.Tensor1D) =>
+      tf.tidy(() => embedding(plainWeights<{ weight: tf.Tensor2D }>(p), ids)),
+    );
+    for (const format of ["int8", "int4"] as WeightFormat[]) {
+      const tables = [draw(1, 6, 64), draw(2, 6, 64)];
+      const before = tf.memory().numTensors;
+      for (const table of [tables[0]!, tables[1]!, tables[0]!]) {
+        const converted = await convertWeights({ weight: table }, { format, layoutOf: () => "out-in" });
+        const found = await rows(converted, ids);
+        const wanted = tf.gather(table, ids);
+        await expectClose(found, wanted, { atol: format === "int8" ? 0.03 : 0.5, rtol: 0 }, format);
+        treeDispose([converted, found, wanted]);
+      }
+      expect(tf.memory().numTensors).toBe(before);
+    }
+    rows.dispose();
+  });
+
   it("serves other tensors beside the same matrices, where these are constants", async () => {
     const ids = tf.tensor2d([1], [1, 1], "int32");
     const fast = engine().compile((p: Tree, ids: tf.Tensor2D) =>

@@ -55,9 +55,12 @@ export class Graph {
   readonly inputs: Value[] = [];
   /** Results that the runtime can write where an input of theirs is, if nobody needs that any more. */
   readonly inPlace = new Map<Value, Value>();
+  /** Further inputs over the memory of those that allow it; see `bytesOf`. */
+  readonly views = new Map<Value, Value>();
   /** Inputs that have become constants; see `known`. */
   readonly fixed = new Map<Value, Value>();
   readonly #sources = new Map<Value, () => ConstantData>();
+  readonly #viewable = new Set<Value>();
   readonly #shared = new Map<string, Node>();
   readonly #constants = new Map<string, Value>();
   #nextId: number;
@@ -67,11 +70,15 @@ export class Graph {
     this.#nextId = firstId;
   }
 
-  /** @param read gives the elements that are fed at the time of recording, where they are at hand */
-  input(name: string, type: ElementType, shape: readonly number[], read?: () => ConstantData): Value {
+  /**
+   * @param read gives the elements that are fed at the time of recording, where they are at hand
+   * @param viewable whether the memory can be fed as of another type; see `bytesOf`
+   */
+  input(name: string, type: ElementType, shape: readonly number[], read?: () => ConstantData, viewable = false): Value {
     const value: Value = { id: this.#nextId++, type, shape: [...shape], input: name };
     this.inputs.push(value);
     if (read) this.#sources.set(value, read);
+    if (viewable) this.#viewable.add(value);
     return value;
   }
 
@@ -89,6 +96,21 @@ export class Graph {
       this.fixed.set(value, constant);
     }
     return constant;
+  }
+
+  /**
+   * The memory of an int32 input as a further input: uint8, with the bytes of an element along the last axis. Undefined for
+   * what is computed, and for inputs that would have to be copied at every call.
+   */
+  bytesOf(value: Value): Value | undefined {
+    if (value.type !== "int32" || !this.#viewable.has(value)) return undefined;
+    let view = this.views.get(value);
+    if (!view) {
+      const shape = [...value.shape.slice(0, -1), value.shape.at(-1)! * 4];
+      view = { id: this.#nextId++, type: "uint8", shape, input: `${value.input}_bytes` };
+      this.views.set(value, view);
+    }
+    return view;
   }
 
   constant(type: ElementType, shape: readonly number[], data: ConstantData): Value {

@@ -126,11 +126,13 @@ export function gatherForm(g: Graph, matrix: Value, indices: Value): Value | und
   const count = sizeOf(indices.shape);
   const ids = reshape(g, indices, [count]);
   if (form.kind === "blocks") {
-    const known = constants(g, form);
+    // Fed where they can be: as a constant the matrix would be in each graph once more, beside what products prepare of it.
+    const bytes = g.bytesOf(form.units);
+    const known = bytes ? { codes: bytes, scales: form.scales } : constants(g, form);
     if (known) {
       const attributes = { bits: form.bits, block_size: k / form.scales.shape[1]!, gather_axis: 0, quantize_axis: 1 };
-      const { codes, scales } = known;
-      const inputs = [codes, ids, scales];
+      const codes = reshape(g, known.codes, [form.outputs, (k * form.bits) / 8]);
+      const inputs = [codes, ids, known.scales];
       const rows = g.node("GatherBlockQuantized", inputs, "float32", [count, k], integers(attributes), "com.microsoft");
       return reshape(g, rows, shape);
     }

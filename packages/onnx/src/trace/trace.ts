@@ -78,8 +78,13 @@ export interface Traced {
   rebuild(make: (leaf: ResultLeaf) => tf.Tensor): unknown;
 }
 
-/** Reads the elements of an argument, which are not kept. */
-export type ReadElements = (tensor: tf.Tensor) => ConstantData;
+/** What a graph may take of an argument beside its shape. */
+export interface ArgumentAccess {
+  /** Reads the elements, which are not kept. */
+  readonly read: (tensor: tf.Tensor) => ConstantData;
+  /** Whether the memory can be fed as of another type, without a copy at every call. */
+  readonly viewable: (tensor: tf.Tensor) => boolean;
+}
 
 /**
  * Records `fn` on arguments of these shapes. Nothing is computed, and arguments are read only where an operator wants its
@@ -90,7 +95,7 @@ export type ReadElements = (tensor: tf.Tensor) => ConstantData;
 export function trace(
   fn: (...args: never[]) => unknown,
   args: readonly unknown[],
-  read: ReadElements = elementsOf,
+  access: ArgumentAccess = { read: elementsOf, viewable: () => false },
 ): Recording {
   const what = fn.name === "" ? "the compiled function" : fn.name;
   const backend = recordingBackend();
@@ -100,7 +105,7 @@ export function trace(
     return withActiveBackend(RECORDING_BACKEND, () => {
       let recording: Recording | undefined;
       tf.tidy(() => {
-        recording = record(fn as (...args: unknown[]) => unknown, args, { graph, what, read });
+        recording = record(fn as (...args: unknown[]) => unknown, args, { graph, what, access });
       });
       return recording!;
     });
@@ -114,7 +119,7 @@ export function trace(
 function record(
   fn: (...args: unknown[]) => unknown,
   args: readonly unknown[],
-  { graph, what, read }: { readonly graph: Graph; readonly what: string; readonly read: ReadElements },
+  { graph, what, access }: { readonly graph: Graph; readonly what: string; readonly access: ArgumentAccess },
 ): Recording {
   const backend = recordingBackend();
   const inputs: Value[] = [];
@@ -132,7 +137,8 @@ function record(
   const placeholders = mapLeaves(args, (leaf) => {
     if (leaf instanceof tf.Tensor) {
       const type = elementType(leaf.dtype, `${what}: an argument`);
-      const value = graph.input(`arg${inputs.length}`, type, leaf.shape, () => read(leaf));
+      const read = () => access.read(leaf);
+      const value = graph.input(`arg${inputs.length}`, type, leaf.shape, read, access.viewable(leaf));
       inputs.push(value);
       return backend.tensorOf(value);
     }
