@@ -64,8 +64,11 @@ export interface BatchScheduler {
 /** Tokens of prompts that are read at once, padding included. Long prompts are read in parts ("chunked prefill"). */
 const mostTokensAtOnce = 256;
 const leastTokensAtOnce = 64;
-/** How long those who are being written wait for prompts to be read, and for the read that is under way then. */
-const pauseMilliseconds = 100;
+/**
+ * How long those who are being written wait for prompts to be read, and for the read that is under way then; longer by as much as
+ * there are more who wait for their first token than who are written.
+ */
+const pauseMilliseconds = 250;
 
 /** Starts serving a model; see `BatchScheduler`. The caller keeps engine and parameters until it has disposed of it. */
 export function createBatchScheduler<P extends Tree>(
@@ -191,13 +194,17 @@ class Scheduler<P extends Tree> implements BatchScheduler {
       }
       if (this.#reading.length === 0) return;
       await this.#readNext();
-    } while (this.#writing.length > 0 && performance.now() - started < pauseMilliseconds);
+    } while (this.#writing.length > 0 && performance.now() - started < this.#pause);
     await this.#dropEnded();
+  }
+
+  get #pause(): number {
+    return pauseMilliseconds * (1 + this.#reading.length / Math.max(1, this.#writing.length));
   }
 
   /** Reads a part of the prompts, and draws the first tokens of those that were read. */
   async #readNext(): Promise<void> {
-    const within = Math.max(leastTokensAtOnce, pauseMilliseconds / this.#tokenMilliseconds);
+    const within = Math.max(leastTokensAtOnce, this.#pause / this.#tokenMilliseconds);
     const limit = this.#writing.length > 0 ? Math.min(within, mostTokensAtOnce) : mostTokensAtOnce;
     const waiting = new Map(this.#reading.map((task) => [task.row!, task]));
     const unscored = this.#reading.find((task) => task.scoresWanted !== undefined);
@@ -243,6 +250,7 @@ class Scheduler<P extends Tree> implements BatchScheduler {
       logits = await this.#store.step(
         tasks.map(({ row }) => row!),
         tasks.map(({ lastId }) => lastId),
+        this.#reading.length,
       );
       const places: (BatchTask | undefined)[] = new Array(logits.shape[0]).fill(undefined);
       for (const task of tasks) places[task.row!.place!] = task;

@@ -181,10 +181,12 @@ export class RowStore<P extends Tree> {
   /**
    * Reads one more token in each row whose prompt is read: the logits of what follows, in the places of the rows. When it
    * fails, all of them are gone.
+   *
+   * @param coming rows that are about to join
    */
-  async step(rows: readonly StoredRow[], ids: readonly number[]): Promise<tf.Tensor2D> {
+  async step(rows: readonly StoredRow[], ids: readonly number[], coming: number): Promise<tf.Tensor2D> {
     try {
-      const { cache, slots, rows: places } = await this.#gather(rows);
+      const { cache, slots, rows: places } = await this.#gather(rows, coming);
       const last = new Int32Array(places.length);
       for (const [i, row] of rows.entries()) last[row.place!] = ids[i]!;
       // Rows without anybody write into their first slot again and again.
@@ -260,13 +262,13 @@ export class RowStore<P extends Tree> {
     return this.#decoder.lm.fixedCacheLength ? this.#maxSlots : slotsFor(tokens, this.#maxSlots);
   }
 
-  /** The batch with these rows in it. */
-  async #gather(rows: readonly StoredRow[]): Promise<Batch> {
+  /** The batch with these rows in it, and if it has to grow, with room for those that come. */
+  async #gather(rows: readonly StoredRow[], coming: number): Promise<Batch> {
     const slots = this.#slotsFor(Math.max(...rows.map(({ ids }) => ids.length)) + 1);
     const size = Math.min(powerOfTwo(rows.length), this.#maxRows);
     const joining = rows.filter(({ source }) => source);
     const [only] = joining;
-    if (!this.#batch && only && size === 1) {
+    if (!this.#batch && only && size === 1 && coming === 0) {
       const { shared, row } = only.source!;
       if (row === 0 && shared.slots === slots && shared.cache.lengths.shape[0] === 1) {
         only.source = undefined;
@@ -278,7 +280,8 @@ export class RowStore<P extends Tree> {
     const { rows: places = [], slots: before = 0 } = this.#batch ?? {};
     this.#stepsTooLarge = size < places.length ? this.#stepsTooLarge + 1 : 0;
     if (size > places.length || slots > before || this.#stepsTooLarge > stepsBeforeShrinking) {
-      await this.#resize(size, Math.max(slots, before));
+      const grown = Math.min(powerOfTwo(rows.length + coming), this.#maxRows);
+      await this.#resize(size > places.length ? grown : size, Math.max(slots, before));
     }
     const bySource = new Map<SharedCache, StoredRow[]>();
     for (const row of joining) {
@@ -316,7 +319,8 @@ export class RowStore<P extends Tree> {
       this.#batch = undefined;
       const pairs = staying.map((row, i): [number, number] => [row.place!, i]);
       try {
-        cache = await this.#copyRows(cache, before.cache, pairs, before.slots);
+        const longest = Math.max(...staying.map(({ ids }) => ids.length));
+        cache = await this.#copyRows(cache, before.cache, pairs, Math.min(powerOfFour(longest), before.slots));
       } finally {
         treeDispose(before.cache);
       }
