@@ -305,7 +305,11 @@ add(
 add(
   "split",
   () => [normal(2, 6)],
-  (x) => [...tf.split(x!, 3, 1), ...tf.split(x!, [2, 4], -1)],
+  (x) => [
+    ...tf.split(x!, 3, 1),
+    ...tf.split(x!, [2, 4], -1),
+    ...tf.split(tf.reshape(x!, [-1]), [1, 2, 1, 1, 1, 2, 1, 1, 2]),
+  ],
 );
 add(
   "slice",

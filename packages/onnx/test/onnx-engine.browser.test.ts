@@ -47,6 +47,16 @@ describe.each(["wasm", "webgpu"] as const)("onnx:%s in the browser", (device) =>
     treeDispose(state);
   });
 
+  it("joins and parts more tensors than a shader has buffers for", async () => {
+    const parts = Array.from({ length: 12 }, (_, i) => tf.fill([1 + (i % 3)], i));
+    const sizes = parts.map(({ size }) => size);
+    const doubled = engine.compile((list: tf.Tensor[]) => tf.split(tf.mul(tf.concat(list), 2), sizes));
+    const got = await doubled(parts);
+    const values = await Promise.all(got.map(async (part) => Array.from(await part.data())));
+    expect(values).toEqual(sizes.map((size, i) => new Array(size).fill(2 * i)));
+    treeDispose([got, parts]);
+  });
+
   if (device === "webgpu") {
     it("keeps results on the GPU, and says so when they are read synchronously", async () => {
       const y = await engine.compile((x: tf.Tensor) => tf.mul(x, 3))(tf.tensor([1, 2]));

@@ -28,8 +28,19 @@ const stack: Lowering = ({ graph: g, inputs, attrs }) => {
   );
 };
 
+/** Outputs of one Split: on WebGPU it binds them all at once, and devices promise eight storage buffers to a shader. */
+const MAX_SPLIT = 7;
+
 function split(g: Graph, x: Value, sizes: readonly number[], axis: number): Value[] {
   if (sizes.length === 1) return [x];
+  if (sizes.length > MAX_SPLIT) {
+    let start = 0;
+    return sizes.map((size) => {
+      const begin = x.shape.map((_, i) => (i === axis ? start : 0));
+      start += size;
+      return slice(g, x, begin, x.shape.with(axis, size));
+    });
+  }
   const outputs = sizes.map((size) => ({ type: x.type, shape: x.shape.map((dim, i) => (i === axis ? size : dim)) }));
   return g.nodes("Split", [x, g.int64s(sizes)], outputs, { axis: { int: axis } });
 }
