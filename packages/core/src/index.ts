@@ -238,7 +238,15 @@ export {
   treeVisit,
   treeZip,
 } from "./tree.ts";
-export { BLOCK_SIZE, type Blocks, type CodeBits, fromBlocks, toBlocks } from "./weights/blocks.ts";
+export {
+  type Blocks,
+  type CodeBits,
+  fromBlocks,
+  GROUP_SIZES,
+  type GroupSize,
+  MIN_GROUP_SIZE,
+  toBlocks,
+} from "./weights/blocks.ts";
 export {
   type ConvertWeightsOptions,
   convertWeights,

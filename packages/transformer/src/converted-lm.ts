@@ -1,4 +1,4 @@
-import { convertWeights, plainWeights, type Tree, type WeightFormat } from "@genai/core";
+import { convertWeights, type GroupSize, plainWeights, type Tree, type WeightFormat } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "./causal-lm.ts";
 
@@ -10,10 +10,12 @@ export interface ConvertedLm {
 
 export interface ConvertLmOptions {
   /**
-   * `panels` (the default): the same float32 numbers, ordered for decoding. `int8` and `int4`: weights rounded in blocks of 32,
-   * in a quarter and an eighth of the memory, which on the ONNX engine are also faster.
+   * `panels` (the default): the same float32 numbers, ordered for decoding. `int8` and `int4`: rounded weights in
+   * a quarter and an eighth of the memory, which on the ONNX engine are also faster.
    */
   readonly format?: WeightFormat;
+  /** How many inputs of a layer share a scale in rounded weights; see `convertWeights`. Default 128 in 8 bits, 32 in 4. */
+  readonly groupSize?: GroupSize;
   /** Overrides the format of single matrices, by path; undefined leaves one as it is. */
   readonly formatOf?: (path: string, format: WeightFormat) => WeightFormat | undefined;
   /** Disposes of the original's tensors as they are converted. */

@@ -28,6 +28,10 @@ const models: Record<string, () => PretrainedModel> = {
     ...createGpt2({ ...sizes, bias: false, tieWordEmbeddings: false }, new Rng(1)),
   }),
   Llama: () => ({ architecture: "llama", ...createLlama({ ...sizes, nKvHead: 1, nInner: 48 }, new Rng(2)) }),
+  "Llama with groups of 32, 64 and 128": () => ({
+    architecture: "llama",
+    ...createLlama({ ...sizes, nEmbd: 64, nInner: 128 }, new Rng(3)),
+  }),
 };
 
 const ids = () => tf.tensor2d([[3, 1, 4, 1, 5, 9, 2, 6]], undefined, "int32");
@@ -131,6 +135,21 @@ describe("a model with rounded weights", () => {
     treeDispose(plain.params as Tree);
   });
 
+  it("names the size of groups, most layers' for all", async () => {
+    const model = await rounded(models["Llama with groups of 32, 64 and 128"]!);
+    await saveConverted(join(folder, "groups"), model);
+    treeDispose(model.params);
+    const { quantization } = JSON.parse(readFileSync(join(folder, "groups", "config.json"), "utf8"));
+    const layer = (name: string) => `model.layers.0.mlp.${name}`;
+    expect(quantization).toEqual({
+      group_size: 32,
+      bits: 4,
+      [layer("gate_proj")]: { group_size: 64, bits: 8 },
+      [layer("up_proj")]: { group_size: 64, bits: 8 },
+      [layer("down_proj")]: { group_size: 128, bits: 8 },
+    });
+  });
+
   it("takes less in F16, and is nearly the same", async () => {
     const model = await rounded(models.Llama!);
     const want = await logitsOf(model);
@@ -161,7 +180,12 @@ describe("files with rounded weights that do not fit", () => {
   });
   it.each<[string, string, Parameters<typeof filesOf>[0]]>([
     ["bits", "quantization.bits is 3; expected 4 or 8", { config: q({ bits: 3 }) }],
-    ["a group size", "quantization.group_size is 64; expected 32", { config: q({ group_size: 64 }) }],
+    ["a group size", "quantization.group_size is 16; expected one of 32, 64, 128", { config: q({ group_size: 16 }) }],
+    [
+      "another group size than codes",
+      "h.1.attn.c_attn has codes [96,4] with scales [96,1], expected [96,8] for 4 bits and groups of 64",
+      { config: q({ group_size: 64 }) },
+    ],
     ["a mode", 'quantization.mode is "mxfp4"; expected "affine"', { config: q({ mode: "mxfp4" }) }],
     ["a layer's bits", 'quantization["x"].bits is 16', { config: q({ x: { group_size: 32, bits: 16 } }) }],
     ["a layer", 'quantization["x"] is 4; expected a record', { config: q({ x: 4 }) }],

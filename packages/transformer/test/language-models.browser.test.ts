@@ -28,7 +28,7 @@ const llamaConfig = {
   nHead: 8,
   nKvHead: 2,
   nLayer: 1,
-  nInner: 96,
+  nInner: 128,
 };
 
 /** Losses of a few steps on a sequence that can be learned. */

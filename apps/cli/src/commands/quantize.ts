@@ -1,6 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { type Engine, type Tree, treeDispose } from "@genai/core";
+import { type Engine, GROUP_SIZES, type GroupSize, type Tree, treeDispose } from "@genai/core";
 import { type CausalLm, convertLm, createDecoder, generate, perplexity, saveConverted } from "@genai/transformer";
 import { type Command, Option } from "commander";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
@@ -14,6 +14,7 @@ import { encodeText } from "../text/text-vocabulary.ts";
 
 interface QuantizeFlags {
   readonly bits: "8" | "4";
+  readonly groupSize?: string;
   readonly out: string;
   readonly data?: string;
   readonly dataTokens: number;
@@ -32,6 +33,11 @@ export function addQuantize(program: Command): void {
     .argument("<model>", "run folder of genai train gpt or finetune, Hugging Face folder, or hf:OWNER/NAME")
     .requiredOption("--out <dir>", "folder to write")
     .addOption(new Option("--bits <n>", "bits of a weight").choices(["8", "4"]).default("4"))
+    .addOption(
+      new Option("--group-size <n>", "weights of a row that share a scale (default: 128 in 8 bits, 32 in 4)").choices(
+        GROUP_SIZES.map(String),
+      ),
+    )
     .option("--data <file>", "a text: measure perplexity on it, and the speed of writing, before and after")
     .option("--data-tokens <n>", "read at most this many tokens of it", wholeNumber(2), 20_000)
     .addOption(
@@ -50,8 +56,8 @@ export function addQuantize(program: Command): void {
     .addHelpText(
       "after",
       `
-The folder opens in genai generate, chat and serve as any other, without --weights. Weights are rounded in blocks of 32 and
-written in the layout of MLX; the model that they were made of is needed to train further.
+The folder opens in genai generate, chat and serve as any other, without --weights. Small groups follow the weights more closely,
+large ones are smaller and faster. The layout is MLX's; the model that they were made of is needed to train further.
 
 Examples:
   genai quantize runs/first --out first-4bit
@@ -91,7 +97,12 @@ async function quantize(path: string, flags: QuantizeFlags, signal: AbortSignal)
       }
     }
     const format = bits === 8 ? "int8" : "int4";
-    const converted = await convertLm(model.lm, model.params, { format, consume: true });
+    const groupSize = flags.groupSize === undefined ? undefined : (Number(flags.groupSize) as GroupSize);
+    const converted = await convertLm(model.lm, model.params, {
+      format,
+      ...(groupSize && { groupSize }),
+      consume: true,
+    });
     rounded = converted.params;
     const { architecture, config, published } = pretrained;
     await saveConverted(out, { architecture, config, params: rounded, ...(published && { published }) }, { dtype });

@@ -1,19 +1,20 @@
 import * as tf from "@tensorflow/tfjs";
 import type { Tree } from "../tree.ts";
-import { BLOCK_SIZE, type CodeBits } from "./blocks.ts";
+import { type CodeBits, GROUP_SIZES, type GroupSize } from "./blocks.ts";
 import type { ConvertedMatrix } from "./convert-weights.ts";
 import type { MatrixLayout } from "./panels.ts";
 
 // Rounded matrices as files hold them, which does not change with the form that they have in memory.
 
-/** N outputs, K inputs: w = (code - 2^(bits - 1)) scale. */
+/** N outputs, K inputs, S inputs that share a scale: w = (code - 2^(bits - 1)) scale. */
 export interface RoundedMatrix {
   readonly bits: CodeBits;
+  readonly groupSize: GroupSize;
   /** Of the matrix that it stands for. */
   readonly layout: MatrixLayout;
   /** [N, K bits / 32], the first code in the lowest bits of a word */
   readonly codes: Uint32Array;
-  /** [N, K / 32] */
+  /** [N, K / S] */
   readonly scales: Float32Array;
   /** N and K. */
   readonly size: readonly [outputs: number, inputs: number];
@@ -31,32 +32,38 @@ export async function toRoundedMatrix(matrix: ConvertedMatrix): Promise<RoundedM
   }
   const { layout, units, scales } = matrix;
   const words = (await units.data()) as Int32Array;
-  const [outputs, blocks] = scales.shape;
+  const [outputs, blocks, wordsPerBlock] = units.shape;
+  const bits = matrix.converted === "int8" ? 8 : 4;
+  const groupSize = ((wordsPerBlock * 32) / bits) as GroupSize;
   return {
-    bits: matrix.converted === "int8" ? 8 : 4,
+    bits,
+    groupSize,
     layout,
     codes: new Uint32Array(words.buffer, words.byteOffset, words.length),
     scales: (await scales.data()) as Float32Array,
-    size: [outputs, blocks * BLOCK_SIZE],
+    size: [outputs, blocks * groupSize],
   };
 }
 
 /** A rounded matrix as a part of a converted tree; takes over the arrays. */
-export function fromRoundedMatrix({ bits, layout, codes, scales, size }: RoundedMatrix): Tree {
+export function fromRoundedMatrix({ bits, groupSize, layout, codes, scales, size }: RoundedMatrix): Tree {
   const [outputs, inputs] = size;
-  const blocks = inputs / BLOCK_SIZE;
+  const blocks = inputs / groupSize;
   const words = (inputs * bits) / 32;
+  if (!GROUP_SIZES.includes(groupSize)) {
+    throw new Error(`fromRoundedMatrix: groupSize (${groupSize}); expected ${GROUP_SIZES.join(", ")}`);
+  }
   if (!Number.isInteger(blocks) || codes.length !== outputs * words || scales.length !== outputs * blocks) {
     throw new Error(
       `fromRoundedMatrix: ${codes.length} words of codes and ${scales.length} scales for ${outputs} outputs and ${inputs} ` +
-        `inputs of ${bits} bits; expected ${outputs * words} and ${outputs * blocks}, inputs in multiples of ${BLOCK_SIZE}`,
+        `inputs of ${bits} bits; expected ${outputs * words} and ${outputs * blocks}, inputs in multiples of ${groupSize}`,
     );
   }
   const units = new Int32Array(codes.buffer, codes.byteOffset, codes.length);
   return {
     converted: bits === 8 ? "int8" : "int4",
     layout,
-    units: tf.tensor(units, [outputs, blocks, bits], "int32") as tf.Tensor3D,
+    units: tf.tensor(units, [outputs, blocks, words / blocks], "int32") as tf.Tensor3D,
     scales: tf.tensor(scales, [outputs, blocks]) as tf.Tensor2D,
   };
 }

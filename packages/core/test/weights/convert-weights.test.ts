@@ -1,7 +1,7 @@
 import {
-  BLOCK_SIZE,
   type Blocks,
   type CodeBits,
+  type ConvertWeightsOptions,
   convertWeights,
   embedding,
   fromBlocks,
@@ -9,6 +9,7 @@ import {
   linear,
   type MatrixData,
   type MatrixLayout,
+  MIN_GROUP_SIZE,
   plainWeights,
   Rng,
   type Tree,
@@ -61,20 +62,20 @@ describe("toBlocks", () => {
   const blocksOf = (matrix: tf.Tensor2D, bits: CodeBits, layout: MatrixLayout): Blocks => {
     const { units, scales } = toBlocks(dataOf(matrix), bits, layout);
     const [outputs, inputs] = layout === "out-in" ? matrix.shape : [matrix.shape[1], matrix.shape[0]];
-    const blocks = inputs / BLOCK_SIZE;
+    const blocks = inputs / MIN_GROUP_SIZE;
     return {
-      units: tf.tensor3d(units, [outputs, blocks, (BLOCK_SIZE * bits) / 32], "int32"),
+      units: tf.tensor3d(units, [outputs, blocks, (MIN_GROUP_SIZE * bits) / 32], "int32"),
       scales: tf.tensor2d(scales, [outputs, blocks]),
     };
   };
 
   for (const bits of [4, 8] as CodeBits[]) {
     it(`rounds to half a step of each block, ${bits} bits`, async () => {
-      const matrix = draw(2, 6, 3 * BLOCK_SIZE).mul(tf.tensor2d([1, 10, 0.001, 1, 1e4, 0], [6, 1])) as tf.Tensor2D;
+      const matrix = draw(2, 6, 3 * MIN_GROUP_SIZE).mul(tf.tensor2d([1, 10, 0.001, 1, 1e4, 0], [6, 1])) as tf.Tensor2D;
       const blocks = blocksOf(matrix, bits, "out-in");
       expect(blocks.units.size * 4 * 8).toBe(matrix.size * bits);
       const back = fromBlocks(blocks, bits, "out-in");
-      const steps = blocks.scales.abs().expandDims(2).tile([1, 1, BLOCK_SIZE]).reshape([6, -1]);
+      const steps = blocks.scales.abs().expandDims(2).tile([1, 1, MIN_GROUP_SIZE]).reshape([6, -1]);
       const errors = back.sub(matrix).abs();
       // What has the other sign than the largest may lie up to a step beyond the last code; all else is within half a step.
       expect((await errors.sub(steps.mul(1.0001)).max().data())[0]).toBeLessThanOrEqual(0);
@@ -85,12 +86,12 @@ describe("toBlocks", () => {
 
     it(`gives numbers that it can represent back as they are, ${bits} bits`, async () => {
       const half = 2 ** (bits - 1);
-      const codes = Array.from({ length: 4 * BLOCK_SIZE }, (_, i) =>
-        i % BLOCK_SIZE === 0 ? -half : ((i * 7) % (2 * half)) - half,
+      const codes = Array.from({ length: 4 * MIN_GROUP_SIZE }, (_, i) =>
+        i % MIN_GROUP_SIZE === 0 ? -half : ((i * 7) % (2 * half)) - half,
       );
       const matrix = tf.tensor2d(
         codes.map((c) => c * 0.25),
-        [2, 2 * BLOCK_SIZE],
+        [2, 2 * MIN_GROUP_SIZE],
       );
       await expectClose(fromBlocks(blocksOf(matrix, bits, "out-in"), bits, "out-in"), matrix, exact, "matrix");
       const turned = matrix.transpose<tf.Tensor2D>();
@@ -169,6 +170,52 @@ describeOnEngines("convertWeights", (engine, name) => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
+  it("takes the largest blocks up to those asked for that divide the inputs", async () => {
+    const params = Object.fromEntries([96, 64, 128, 256].map((inputs) => [inputs, draw(inputs, 5, inputs)]));
+    const sizes = async (options: Pick<ConvertWeightsOptions, "format" | "groupSize">) => {
+      const converted = (await convertWeights(params, { ...options, layoutOf: () => "out-in" })) as Record<
+        string,
+        Blocks
+      >;
+      const found = Object.entries(converted).map(([inputs, { scales }]) => Number(inputs) / scales.shape[1]);
+      treeDispose(converted);
+      return found;
+    };
+    expect(await sizes({ format: "int8" })).toEqual([64, 32, 128, 128]);
+    expect(await sizes({ format: "int4" })).toEqual([32, 32, 32, 32]);
+    expect(await sizes({ format: "int4", groupSize: 128 })).toEqual([64, 32, 128, 128]);
+    expect(await sizes({ format: "int8", groupSize: 64 })).toEqual([64, 32, 64, 64]);
+  });
+
+  it("refuses other sizes of groups", async () => {
+    const params = { weight: draw(1, 5, 96) };
+    await expect(
+      convertWeights(params, { format: "int8", groupSize: 48 as never, layoutOf: () => "out-in" }),
+    ).rejects.toThrow("convertWeights: groupSize is 48; expected one of 32, 64, 128");
+    treeDispose(params);
+  });
+
+  it.each([64, 128] as const)("multiplies with blocks of %i", async (groupSize) => {
+    const params = { table: { weight: draw(1, 40, 256) } };
+    for (const format of ["int8", "int4"] as const) {
+      const converted = await convertWeights(params, { format, groupSize, layoutOf: () => "out-in" });
+      const multiply = (p: typeof params, x: tf.Tensor2D, ids: tf.Tensor1D) => ({
+        product: linear(p.table, x),
+        rows: embedding(p.table, ids),
+      });
+      const fast = engine().compile((p: Tree, x: tf.Tensor2D, ids: tf.Tensor1D) =>
+        tf.tidy(() => multiply(plainWeights(p), x, ids)),
+      );
+      const [x, ids] = [draw(2, 1, 256), tf.tensor1d([39, 0], "int32")];
+      const [got, want] = [await fast(converted, x, ids), multiply(params, x, ids)];
+      // Rounding moves a weight by half a step, at most a 15th of the largest in 4 bits.
+      const step = format === "int8" ? 0.03 : 0.4;
+      await expectClose(got.rows, want.rows, { atol: step, rtol: 0 }, "rows");
+      await expectSimilar(got.product, want.product, format === "int8" ? 0.999 : 0.97);
+      fast.dispose();
+    }
+  });
+
   it("takes another form for single matrices", async () => {
     const params = model();
     const formatOf = (path: string, format: WeightFormat) =>
@@ -236,7 +283,7 @@ describeOnEngines("convertWeights", (engine, name) => {
 });
 
 /** Same direction, nearly: for sums of many rounded products. */
-async function expectSimilar(a: tf.Tensor, b: tf.Tensor): Promise<void> {
+async function expectSimilar(a: tf.Tensor, b: tf.Tensor, atLeast = 0.999): Promise<void> {
   const [x, y] = [await a.data(), await b.data()];
   let [xy, xx, yy] = [0, 0, 0];
   for (let i = 0; i < x.length; i++) {
@@ -244,5 +291,5 @@ async function expectSimilar(a: tf.Tensor, b: tf.Tensor): Promise<void> {
     xx += x[i]! ** 2;
     yy += y[i]! ** 2;
   }
-  expect(xy / Math.sqrt(xx * yy)).toBeGreaterThan(0.999);
+  expect(xy / Math.sqrt(xx * yy)).toBeGreaterThan(atLeast);
 }

@@ -1,8 +1,9 @@
 import {
-  BLOCK_SIZE,
   type CodeBits,
   FormatError,
   fromRoundedMatrix,
+  GROUP_SIZES,
+  type GroupSize,
   isConvertedMatrix,
   type MatrixLayout,
   plainWeights,
@@ -37,17 +38,23 @@ import {
 //
 //   "quantization": { "group_size": 32, "bits": 4 }
 //
-// and in it the name of each layer that has other bits, with its own. The matrix NAME.weight of a layer with N outputs and K
-// inputs becomes three tensors:
+// and in it the name of each layer that is rounded otherwise, with its own. The matrix NAME.weight of a layer with N outputs and K
+// inputs, S of which (group_size) share a scale, becomes three tensors:
 //
 //   NAME.weight   U32 [N, K bits / 32], codes, the first in the lowest bits
-//   NAME.scales   float [N, K / 32]
-//   NAME.biases   float [N, K / 32], here always -2^(bits - 1) scale
+//   NAME.scales   float [N, K / S]
+//   NAME.biases   float [N, K / S], here always -2^(bits - 1) scale
 //
 // of which a weight is scale code + bias. Tables that are [in, out] otherwise, as GPT-2's, are [out, in] as all others. MLX's own
 // models have biases of any value: those are not read.
 //
 //   A. Hannun et al., "MLX: Efficient and flexible machine learning on Apple silicon", 2023
+
+/** How a layer is rounded. */
+interface Rounding {
+  readonly bits: CodeBits;
+  readonly groupSize: GroupSize;
+}
 
 /** A model with rounded weights: what `convertLm` gives, and what it was made of. */
 export interface ConvertedModel {
@@ -72,14 +79,14 @@ export async function saveConverted(
   model: ConvertedModel,
   options: SavePretrainedOptions = {},
 ): Promise<void> {
-  const { entries, bits, made } = await entriesOf(model.params);
+  const { entries, roundings, made } = await entriesOf(model.params);
   try {
-    if (bits.size === 0) {
+    if (roundings.size === 0) {
       throw new Error(
         "saveConverted: no matrix is in 8 or 4 bits; expected rounded ones, or savePretrained for others",
       );
     }
-    await writeModelFolder(folder, encodeModel(model, entries, { quantization: sectionOf(model, bits) }, options));
+    await writeModelFolder(folder, encodeModel(model, entries, { quantization: sectionOf(model, roundings) }, options));
   } finally {
     treeDispose(made);
   }
@@ -88,21 +95,21 @@ export async function saveConverted(
 interface Entries {
   readonly entries: (readonly [path: string, value: tf.Tensor | TensorData])[];
   /** Of each rounded layer, by its path. */
-  readonly bits: Map<string, CodeBits>;
+  readonly roundings: Map<string, Rounding>;
   /** Tensors that were made for the file. */
   readonly made: tf.Tensor[];
 }
 
 async function entriesOf(params: Tree): Promise<Entries> {
-  const found: Entries = { entries: [], bits: new Map(), made: [] };
+  const found: Entries = { entries: [], roundings: new Map(), made: [] };
   const walk = async (node: Tree, path: string): Promise<void> => {
     if (node instanceof tf.Tensor) found.entries.push([path, node]);
     else if (isConvertedMatrix(node) && node.converted !== "panels") {
-      const { bits, codes, scales, size } = await toRoundedMatrix(node);
+      const { bits, groupSize, codes, scales, size } = await toRoundedMatrix(node);
       const [outputs, inputs] = size;
-      const shape = [outputs, inputs / BLOCK_SIZE];
+      const shape = [outputs, inputs / groupSize];
       const layer = layerOf(path);
-      found.bits.set(layer, bits);
+      found.roundings.set(layer, { bits, groupSize });
       found.entries.push(
         [path, { dtype: "U32", shape: [outputs, (inputs * bits) / 32], data: codes }],
         ...(["scales", "biases"] as const).map((name) => {
@@ -142,22 +149,28 @@ function layerOf(path: string): string {
 const middleOf = (bits: CodeBits): number => 2 ** (bits - 1);
 const biasesOf = (scales: Float32Array, bits: CodeBits): Float32Array => scales.map((scale) => -middleOf(bits) * scale);
 
-/** Most layers' bits for all, and the others by their names. */
-function sectionOf({ architecture, config }: ConvertedModel, layers: ReadonlyMap<string, CodeBits>): PublishedConfig {
+/** How most layers are rounded, and the others by their names. */
+function sectionOf({ architecture, config }: ConvertedModel, layers: ReadonlyMap<string, Rounding>): PublishedConfig {
   const { nameOf } = ARCHITECTURES[architecture] as Architecture<typeof config>;
-  const count = (bits: CodeBits) => [...layers.values()].filter((other) => other === bits).length;
-  const most = count(8) > count(4) ? 8 : 4;
-  const others = [...layers].filter(([, bits]) => bits !== most);
+  const most = mostFrequent([...layers.values()]);
+  const others = [...layers].filter(([, rounding]) => !sameRounding(rounding, most));
+  const entryOf = ({ bits, groupSize }: Rounding) => ({ group_size: groupSize, bits });
   return {
-    group_size: BLOCK_SIZE,
-    bits: most,
+    ...entryOf(most),
     ...Object.fromEntries(
-      others.map(([layer, bits]) => [
+      others.map(([layer, rounding]) => [
         nameOf(`${layer}.weight`, config).replace(/\.weight$/, ""),
-        { group_size: BLOCK_SIZE, bits },
+        entryOf(rounding),
       ]),
     ),
   };
+}
+
+const sameRounding = (a: Rounding, b: Rounding) => a.bits === b.bits && a.groupSize === b.groupSize;
+
+function mostFrequent(roundings: readonly Rounding[]): Rounding {
+  const count = (rounding: Rounding) => roundings.filter((other) => sameRounding(other, rounding)).length;
+  return roundings.reduce((most, rounding) => (count(rounding) > count(most) ? rounding : most));
 }
 
 export interface LoadedConverted extends ConvertedModel {
@@ -215,7 +228,7 @@ export async function loadConverted(
       params,
       published: plain,
       lm: withConvertedParams(lm),
-      bits: section.bits,
+      bits: section.most.bits,
       countParams,
     };
   } finally {
@@ -232,9 +245,10 @@ function modelOf(
 }
 
 interface Section {
-  readonly bits: CodeBits;
+  /** Of all layers but the others. */
+  readonly most: Rounding;
   /** Of single layers, by the names in the file. */
-  readonly others: ReadonlyMap<string, CodeBits>;
+  readonly others: ReadonlyMap<string, Rounding>;
 }
 
 function readSection(section: unknown, where: string): Section {
@@ -247,25 +261,28 @@ function readSection(section: unknown, where: string): Section {
   const { group_size: groupSize, bits, mode = "affine", ...layers } = section;
   if (mode !== "affine")
     throw new FormatError(`${where}: quantization.mode is ${JSON.stringify(mode)}; expected "affine"`);
-  const bitsOf = (what: string, size: unknown, given: unknown): CodeBits => {
-    if (size !== BLOCK_SIZE) {
-      throw new FormatError(`${where}: ${what}.group_size is ${JSON.stringify(size)}; expected ${BLOCK_SIZE}`);
+  const roundingOf = (what: string, size: unknown, bits: unknown): Rounding => {
+    const groupSize = GROUP_SIZES.find((known) => known === size);
+    if (groupSize === undefined) {
+      throw new FormatError(
+        `${where}: ${what}.group_size is ${JSON.stringify(size)}; expected one of ${GROUP_SIZES.join(", ")}`,
+      );
     }
-    if (given !== 4 && given !== 8) {
-      throw new FormatError(`${where}: ${what}.bits is ${JSON.stringify(given)}; expected 4 or 8`);
+    if (bits !== 4 && bits !== 8) {
+      throw new FormatError(`${where}: ${what}.bits is ${JSON.stringify(bits)}; expected 4 or 8`);
     }
-    return given;
+    return { bits, groupSize };
   };
-  const others = Object.entries(layers).map(([layer, entry]): [string, CodeBits] => {
+  const others = Object.entries(layers).map(([layer, entry]): [string, Rounding] => {
     const what = `quantization[${JSON.stringify(layer)}]`;
     if (!isJsonRecord(entry)) {
       throw new FormatError(
         `${where}: ${what} is ${JSON.stringify(entry)}; expected a record with group_size and bits`,
       );
     }
-    return [layer, bitsOf(what, entry.group_size, entry.bits)];
+    return [layer, roundingOf(what, entry.group_size, entry.bits)];
   });
-  return { bits: bitsOf("quantization", groupSize, bits), others: new Map(others) };
+  return { most: roundingOf("quantization", groupSize, bits), others: new Map(others) };
 }
 
 const isJsonRecord = (value: unknown): value is Record<string, unknown> =>
@@ -287,23 +304,23 @@ function roundedView(
   layoutOf: (name: string) => MatrixLayout | undefined,
 ): RoundedView {
   const tensors = new Map<string, TensorInfo>(weights.tensors);
-  const rounded = new Map<string, { bits: CodeBits; layout: MatrixLayout; size: [number, number] }>();
+  const rounded = new Map<string, { rounding: Rounding; layout: MatrixLayout; size: [number, number] }>();
   const problems: string[] = [];
   for (const name of weights.tensors.keys()) {
     if (!name.endsWith(".scales")) continue;
     const layer = name.slice(0, -".scales".length);
     const [weight, biases] = [`${layer}.weight`, `${layer}.biases`];
     const parts = [weight, name, biases].map((part) => weights.tensors.get(part));
-    const bits = section.others.get(layer) ?? section.bits;
+    const rounding = section.others.get(layer) ?? section.most;
     const layout = layoutOf(weight);
-    const problem = partsProblem(parts, bits) ?? (layout ? undefined : "is no matrix of the model");
+    const problem = partsProblem(parts, rounding) ?? (layout ? undefined : "is no matrix of the model");
     if (problem !== undefined) {
       problems.push(`${layer} ${problem}`);
       continue;
     }
     const [outputs, blocks] = parts[1]!.shape as [number, number];
-    const size: [number, number] = [outputs, blocks * BLOCK_SIZE];
-    rounded.set(weight, { bits, layout: layout!, size });
+    const size: [number, number] = [outputs, blocks * rounding.groupSize];
+    rounded.set(weight, { rounding, layout: layout!, size });
     tensors.delete(name);
     tensors.delete(biases);
     tensors.set(weight, { ...parts[0]!, dtype: "F32", shape: layout === "out-in" ? size : [size[1], size[0]] });
@@ -320,7 +337,8 @@ function roundedView(
     weights: { ...weights, tensors },
     rounded: new Set(rounded.keys()),
     async read(name) {
-      const { bits, layout, size } = rounded.get(name)!;
+      const { rounding, layout, size } = rounded.get(name)!;
+      const { bits } = rounding;
       const layer = name.slice(0, -".weight".length);
       const { data } = await weights.read(name);
       const [scales, biases] = await Promise.all(
@@ -340,7 +358,7 @@ function roundedView(
             `-${middleOf(bits)} times it, as this package rounds. Round the original model with it`,
         );
       }
-      return fromRoundedMatrix({ bits, layout, codes: data as Uint32Array, scales: scales!, size });
+      return fromRoundedMatrix({ ...rounding, layout, codes: data as Uint32Array, scales: scales!, size });
     },
   };
 }
@@ -348,7 +366,7 @@ function roundedView(
 /** What is wrong with codes, scales and biases. */
 function partsProblem(
   [codes, scales, biases]: readonly (TensorInfo | undefined)[],
-  bits: CodeBits,
+  { bits, groupSize }: Rounding,
 ): string | undefined {
   if (!codes || !biases) return `has scales, but no ${codes ? "biases" : "weight"}`;
   if (codes.dtype !== "U32") return `has codes of type ${codes.dtype}, expected U32`;
@@ -361,8 +379,8 @@ function partsProblem(
     return `has scales [${scales!.shape}], expected two sizes`;
   if (`${biases.shape}` !== `${scales!.shape}`)
     return `has scales [${scales!.shape}] and biases [${biases.shape}], expected one shape`;
-  const want = [outputs, blocks! * bits];
+  const want = [outputs, (blocks! * groupSize * bits) / 32];
   return `${codes.shape}` === `${want}`
     ? undefined
-    : `has codes [${codes.shape}] with scales [${scales!.shape}], expected [${want}] for ${bits} bits`;
+    : `has codes [${codes.shape}] with scales [${scales!.shape}], expected [${want}] for ${bits} bits and groups of ${groupSize}`;
 }
