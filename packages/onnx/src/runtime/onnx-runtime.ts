@@ -98,9 +98,10 @@ export async function loadOnnxRuntime(device: OnnxDevice, options: OnnxRuntimeOp
     logSeverityLevel: 4,
     // With patterns the second run reserves one block for all activations beside the memory of the first one.
     enableMemPattern: false,
-    // Every session has threads of its own, which wait for work by spinning. Those of one that has just run would take the
-    // cores from the one that runs next for tens of milliseconds: a prompt's first token came a third later.
-    extra: { session: { force_spinning_stop: "1" } },
+    // Every session has threads of its own, which wait for work by spinning. For tens of milliseconds, which is the runtime's
+    // default, they would take the cores from the session that runs next: a prompt's first token came a third later. Two
+    // span what JavaScript does between two tokens.
+    extra: { session: { intra_op: { spin_duration_us: "2000", spin_backoff_max: "8" } } },
     ...(node && options.threads !== undefined ? { intraOpNumThreads: options.threads } : {}),
     // In browsers, results of a GPU stay there, to be passed to the next call.
     ...(!node && device === "webgpu" ? { preferredOutputLocation: "gpu-buffer" } : {}),
