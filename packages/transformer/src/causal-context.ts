@@ -20,6 +20,8 @@ export interface CausalContextOptions {
 export interface CausalContext {
   /** int32 [T], or [B, T] where rows differ: 0 for the first token of a document, or behind the padding, which has 0 too. */
   readonly positions: tf.Tensor;
+  /** Whether the tokens are read behind those in a cache. Positions are [B, T] then. */
+  readonly cached: boolean;
   /** Positions are below this number: T, or L with a cache. */
   readonly length: number;
   /** Attention of the tokens q [B, H, T, D], k, v [B, G, T, D] of a layer to those they see, to [B, H, T, D]. */
@@ -66,6 +68,7 @@ function wholeContext(
   const hidden = documents || window !== undefined ? maskBias(seenTokens(t, documents, window)) : undefined;
   return {
     positions: documents ? positionsIn(t, documents) : places,
+    cached: false,
     length: t,
     attend: (_, q, k, v, how = {}) =>
       attention(
@@ -119,6 +122,7 @@ function cachedContext(caller: string, ids: tf.Tensor2D, cache: KvCache, window:
   const positions = tf.minimum(lengths.reshape([b, 1]).add(range(t).reshape([1, t])), tf.scalar(length - 1, "int32")); // [B, T]
   return {
     positions,
+    cached: true,
     length,
     attend: (layer, q, k, v, how = {}) => {
       const past = cache.layers[layer]!;

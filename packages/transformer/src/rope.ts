@@ -1,3 +1,4 @@
+import { cachedRope, rotateHalves } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { CausalContext } from "./causal-context.ts";
 import { type RopeConfig, ropeAttentionFactor, ropeFrequencies } from "./rope-scaling.ts";
@@ -13,7 +14,7 @@ export type Rotation = (x: tf.Tensor4D) => tf.Tensor4D;
 
 /** The rotation of the tokens of a context, for all of its layers. */
 export function ropeRotation(config: RopeConfig, context: CausalContext): Rotation {
-  const { length, positions } = context;
+  const { length, positions, cached } = context;
   const frequencies = ropeFrequencies(config, length);
   const half = frequencies.length;
   const scale = ropeAttentionFactor(config);
@@ -22,13 +23,11 @@ export function ropeRotation(config: RopeConfig, context: CausalContext): Rotati
       Float32Array.from({ length: length * half }, (_, n) => scale * fn(Math.floor(n / half) * frequencies[n % half]!)),
       [length, half],
     );
+  const tables = { cos: table(Math.cos), sin: table(Math.sin) };
+  if (cached) return (x) => cachedRope(x, tables, positions as tf.Tensor2D);
   // [T, D/2], or [B, 1, T, D/2] where rows of the batch stand at positions of their own.
   const rows = (table: tf.Tensor2D) =>
     positions.rank === 1 ? tf.gather(table, positions) : tf.gather(table, positions).expandDims(1);
-  const cos = rows(table(Math.cos));
-  const sin = rows(table(Math.sin));
-  return (x) => {
-    const [a, b] = tf.split(x, 2, 3) as [tf.Tensor, tf.Tensor];
-    return tf.concat([a.mul(cos).sub(b.mul(sin)), b.mul(cos).add(a.mul(sin))], 3) as tf.Tensor4D;
-  };
+  const [cos, sin] = [rows(tables.cos), rows(tables.sin)];
+  return (x) => rotateHalves(x, cos, sin) as tf.Tensor4D;
 }

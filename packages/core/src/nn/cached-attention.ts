@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { attention, maskBias } from "./attention.ts";
 import { fusedOp } from "./fused.ts";
+import { type RopeTables, rotateHalves } from "./positions.ts";
 
 // Attention of a decoder that remembers keys and values of the tokens it has read, in tensors of a fixed length.
 //
@@ -63,6 +64,30 @@ export function cachedAttention(
       : composed();
     return { mixed: mixed as tf.Tensor4D, k: newK as tf.Tensor4D, v: newV as tf.Tensor4D };
   });
+}
+
+/**
+ * Rotates queries or keys of new tokens as `applyRope` does, by positions that rows have of their own. Without a gradient on engines
+ * that have an operator for it.
+ *
+ * @param x [B, H, T, D]
+ * @param tables of L positions
+ * @param positions int32 [B, T] in [0, L)
+ */
+export function cachedRope(x: tf.Tensor4D, tables: RopeTables, positions: tf.Tensor2D): tf.Tensor4D {
+  const [b, , t, d] = x.shape;
+  const { cos, sin } = tables;
+  if (`${positions.shape}` !== `${[b, t]}` || cos.shape[1] * 2 !== d) {
+    throw new Error(
+      `cachedRope: x [${x.shape}], positions [${positions.shape}] and tables [${cos.shape}] do not fit together`,
+    );
+  }
+  return fusedOp("GenaiCachedRope", { x, cos, sin, positions }, {}, () =>
+    tf.tidy(() => {
+      const [atCos, atSin] = [cos, sin].map((table) => tf.gather(table, positions).expandDims(1));
+      return rotateHalves(x, atCos!, atSin!) as tf.Tensor4D;
+    }),
+  );
 }
 
 /** Writes x [B, G, T, D] into slots [B, G, L, D], those of row b from `lengths[b]` (int32 [B]) on. */

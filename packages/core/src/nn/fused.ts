@@ -32,6 +32,8 @@ export interface FusedOps {
    * D a multiple of 8; window 0 for none; results [mixed [B, H, T, D], k, v [B, G, L, D]]
    */
   GenaiCachedAttention: { scale: number; window: number };
+  /** inputs { x [B, H, T, D], cos, sin [L, D/2], positions int32 [B, T] in [0, L) }; result as x */
+  GenaiCachedRope: Record<never, never>;
   /** inputs { tensor, indices int32 [N, R], updates [N, ...] }; result as tensor, which nothing else reads */
   GenaiScatterInto: Record<never, never>;
   /** inputs { panels [P, K, 32] }; result a matrix; see weights/panels.ts */

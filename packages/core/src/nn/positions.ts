@@ -58,20 +58,33 @@ export function applyRope(
   }
   const { cos, sin } = tables;
   return tf.tidy(() => {
-    const rotate = (a: tf.Tensor, c: tf.Tensor): [tf.Tensor, tf.Tensor] => [
-      tf.sub(tf.mul(a, cos), tf.mul(c, sin)),
-      tf.add(tf.mul(c, cos), tf.mul(a, sin)),
-    ];
-    if (!options.interleaved) {
-      const [a, c] = tf.split(x, 2, 3) as [tf.Tensor, tf.Tensor];
-      return tf.concat(rotate(a, c), 3);
-    }
+    if (!options.interleaved) return rotateHalves(x, cos, sin);
     const pairs = tf
       .split(tf.reshape(x, [b * h, t, d / 2, 2]), 2, 3)
       .map((half) => tf.reshape(half, [b * h, t, d / 2]));
-    return tf.reshape(tf.stack(rotate(pairs[0]!, pairs[1]!), 3), x.shape);
+    return tf.reshape(tf.stack(rotatePairs(pairs[0]!, pairs[1]!, cos, sin), 3), x.shape);
   });
 }
+
+/**
+ * Rotates pairs (i, i + D/2) of the last axis.
+ *
+ * @param x [B, H, T, D]
+ * @param cos as `sin`: [T, D/2], or [B, 1, T, D/2] where rows stand at positions of their own
+ * @returns [B, H, T, D]
+ */
+export function rotateHalves(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): tf.Tensor {
+  return tf.tidy(() => {
+    const [a, b] = tf.split(x, 2, 3) as [tf.Tensor, tf.Tensor];
+    return tf.concat(rotatePairs(a, b, cos, sin), 3);
+  });
+}
+
+/** (a, b) turned: (a cos - b sin, b cos + a sin). */
+const rotatePairs = (a: tf.Tensor, b: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor): [tf.Tensor, tf.Tensor] => [
+  tf.sub(tf.mul(a, cos), tf.mul(b, sin)),
+  tf.add(tf.mul(b, cos), tf.mul(a, sin)),
+];
 
 export interface SinusoidalOptions {
   /**

@@ -1,4 +1,4 @@
-import { attention, cachedAttention, maskBias, Rng, treeDispose } from "@genai/core";
+import { applyRope, attention, cachedAttention, cachedRope, maskBias, Rng, ropeTables, treeDispose } from "@genai/core";
 import { describeOnEngines, expectClose } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
 import { expect, it } from "vitest";
@@ -121,4 +121,38 @@ it("cachedAttention names shapes that do not fit", () => {
   expect(() => cachedAttention(x, tf.zeros([1, 1, 1, 8]), x, past, lengths)).toThrow("do not fit together");
   const long = tf.zeros([1, 2, 5, 8]) as tf.Tensor4D;
   expect(() => cachedAttention(long, long, long, past, lengths)).toThrow("5 new tokens; the cache has 4 slots");
+});
+
+describeOnEngines("cachedRope", (engine) => {
+  for (const { name, h, d, at } of [
+    { name: "a token a row", h: 3, d: 8, at: [[4], [0]] },
+    { name: "several tokens", h: 2, d: 8, at: [[2, 3, 4]] },
+    {
+      name: "several rows of several tokens",
+      h: 2,
+      d: 16,
+      at: [
+        [5, 6, 6],
+        [0, 1, 2],
+      ],
+    },
+    { name: "an odd half", h: 1, d: 6, at: [[1], [6]] },
+  ]) {
+    it(`rotates each row by its positions: ${name}`, async () => {
+      const x = draw(new Rng(8), [at.length, h, at[0]!.length, d]);
+      const rotate = engine().compile((x: tf.Tensor4D, positions: tf.Tensor2D) =>
+        cachedRope(x, ropeTables(7, d), positions),
+      );
+      const got = await rotate(x, tf.tensor2d(at, undefined, "int32"));
+      const rows = at.map((positions, row) => applyRope(x.slice([row], [1]), ropeTables(positions, d)));
+      await expectClose(got, tf.concat(rows), tolerance);
+      treeDispose([got, rows, x]);
+    });
+  }
+
+  it("says what does not fit together", () => {
+    const [x, positions] = [tf.zeros([2, 1, 1, 8]) as tf.Tensor4D, tf.zeros([1, 1], "int32") as tf.Tensor2D];
+    expect(() => cachedRope(x, ropeTables(4, 8), positions)).toThrow("cachedRope: x [2,1,1,8], positions [1,1]");
+    expect(() => cachedRope(x, ropeTables(4, 6), tf.zeros([2, 1], "int32"))).toThrow("and tables [4,3] do not fit");
+  });
 });

@@ -38,6 +38,15 @@ const cachedAttention: Lowering = ({ graph: g, inputs, attrs }) => {
   return [transpose(g, reshape(g, mixed!, [b, t, h, d]), [0, 2, 1, 3]), newK!, newV!];
 };
 
+/** RotaryEmbedding, in the layout of the linear layers, which attention takes too. */
+const cachedRope: Lowering = ({ graph: g, inputs: { x, cos, sin, positions } }) => {
+  const [b, h, t, d] = x!.shape as [number, number, number, number];
+  const flat = reshape(g, transpose(g, x!, [0, 2, 1, 3]), [b, t, h * d]);
+  const inputs = [flat, cast(g, positions!, "int64"), cos!, sin!];
+  const rotated = g.node("RotaryEmbedding", inputs, "float32", flat.shape, {}, "com.microsoft");
+  return transpose(g, reshape(g, rotated, [b, t, h, d]), [0, 2, 1, 3]);
+};
+
 /** What queries, keys and values were split from, side by side: the operator takes them so. */
 function splitSource(parts: readonly Value[]): Value | undefined {
   const sources = parts.map((part) => (part.node?.op === "Reshape" ? part.node.inputs[0]! : part));
@@ -54,4 +63,8 @@ const scatterInto: Lowering = ({ graph: g, inputs: { tensor, indices, updates } 
   return whole;
 };
 
-export const decoding: LoweringTable = { GenaiCachedAttention: cachedAttention, GenaiScatterInto: scatterInto };
+export const decoding: LoweringTable = {
+  GenaiCachedAttention: cachedAttention,
+  GenaiCachedRope: cachedRope,
+  GenaiScatterInto: scatterInto,
+};
