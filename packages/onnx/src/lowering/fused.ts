@@ -97,8 +97,14 @@ const rmsScale = (g: Graph, x: Value, eps: number) => {
   return unary(g, "Reciprocal", unary(g, "Sqrt", add(g, meanSquare, f(g, eps))));
 };
 
-const rmsNorm: Lowering = ({ graph: g, inputs: { x, weight }, attrs }) =>
-  mul(g, mul(g, x!, rmsScale(g, x!, attrs.eps)), weight!);
+/** Node by node in the form that ONNX Runtime makes one operator of. */
+const rmsNorm: Lowering = ({ graph: g, inputs: { x, weight }, attrs }) => {
+  const [rows, column] = [x!.shape, [x!.shape[0]!, 1]];
+  const square = g.node("Pow", [x!, f(g, 2)], "float32", rows);
+  const mean = g.node("ReduceMean", [square, g.int64s([-1])], "float32", column, { keepdims: { int: 1 } });
+  const rms = g.node("Sqrt", [g.node("Add", [mean, f(g, attrs.eps)], "float32", column)], "float32", column);
+  return g.node("Mul", [g.node("Div", [x!, rms], "float32", rows), weight!], "float32", rows);
+};
 
 /** dx = r (h - xhat mean(h xhat)) with h = dy * weight, r the scale; root mean square norm, Zhang & Sennrich 2019. */
 const rmsNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
