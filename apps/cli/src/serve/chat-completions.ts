@@ -26,7 +26,7 @@ export async function completeChat(
   const prompt = await chatIds(tokenizer, request, template);
   const asked = request.max_completion_tokens ?? request.max_tokens;
   const param = request.max_completion_tokens ? "max_completion_tokens" : "max_tokens";
-  const maxNewTokens = service.newTokens(prompt.length, asked, Number.POSITIVE_INFINITY, param);
+  const maxNewTokens = service.newTokens(prompt.length, asked, Number.POSITIVE_INFINITY, [param, "messages"]);
   const likeliest = request.logprobs ? (request.top_logprobs ?? 0) : -1;
   const n = request.n ?? 1;
   const count = new UsageCount(scope, prompt.length, n);

@@ -24,7 +24,7 @@ export async function complete(service: TextService, body: unknown, scope: Reque
   const given = promptsOf(request.prompt ?? "");
   const prompts = given.map((prompt) => service.promptIds(prompt, "prompt"));
   const longest = Math.max(...prompts.map((prompt) => prompt.length));
-  const maxNewTokens = service.newTokens(longest, request.max_tokens, standardTokens, "max_tokens");
+  const maxNewTokens = service.newTokens(longest, request.max_tokens, standardTokens, ["max_tokens", "prompt"]);
   const likeliest = request.logprobs ?? -1;
   const n = request.n ?? 1;
   const echoes = given.map((prompt) =>

@@ -63,8 +63,18 @@ export class TextService {
     return ids.length === 0 ? startIds(tokenizer) : ids;
   }
 
-  /** How many tokens to write behind a prompt of this length. @throws ApiError 400 if there is no room for as many. */
-  newTokens(promptTokens: number, asked: number | null | undefined, standard: number, param: string): number {
+  /**
+   * How many tokens to write behind a prompt of this length.
+   *
+   * @param fields what the request calls its number of new tokens, and its prompt
+   * @throws ApiError 400 if there is no room for as many
+   */
+  newTokens(
+    promptTokens: number,
+    asked: number | null | undefined,
+    standard: number,
+    [param, prompt]: readonly [tokens: string, prompt: string],
+  ): number {
     const { maxTokens } = this.scheduler;
     // The last token is not read, so that it needs no place.
     const room = maxTokens - promptTokens + 1;
@@ -84,7 +94,7 @@ export class TextService {
         400,
         `This model's maximum context length is ${maxTokens} tokens. The prompt has ${promptTokens}${wanted}; ` +
           "shorten the prompt, or ask for fewer.",
-        { param: promptTokens > maxTokens ? "messages" : param, code: "context_length_exceeded" },
+        { param: promptTokens > maxTokens ? prompt : param, code: "context_length_exceeded" },
       );
     }
     return asked ?? Math.min(standard, room, this.maxNewTokens);
@@ -100,7 +110,6 @@ export class TextService {
     request: SamplingRequest,
     options: WriteOptions,
   ): AsyncIterable<TextPart> {
-    const { maxTokens } = this.scheduler;
     const n = request.n ?? 1;
     if (prompts.length * n > maxTextsPerRequest) {
       throw new ApiError(
@@ -111,8 +120,6 @@ export class TextService {
         },
       );
     }
-    const longest = Math.max(...prompts.map((prompt) => prompt.length));
-    if (longest + options.maxNewTokens - 1 > maxTokens) this.newTokens(longest, options.maxNewTokens, 1, "max_tokens");
     const stop = typeof request.stop === "string" ? [request.stop] : (request.stop ?? []);
     const streams = new Rng(request.seed ?? randomInt(2 ** 47));
     const started: AsyncIterableIterator<TextPart>[] = [];

@@ -389,7 +389,7 @@ describe("what cannot be served", () => {
           "This model's maximum context length is 96 tokens. The prompt has 90, and 20 were asked for; shorten the prompt, or ask for fewer.",
       },
     ],
-    [{ prompt: "a".repeat(200) }, { code: "context_length_exceeded" }],
+    [{ prompt: "a".repeat(200) }, { code: "context_length_exceeded", param: "prompt" }],
     [
       { prompt: "a", max_tokens: "7" },
       { param: "max_tokens", message: "max_tokens: expected number, received string." },
@@ -443,7 +443,10 @@ describe("what cannot be served", () => {
       { messages: [{ role: "user", content: "a" }], response_format: { type: "json_object" } },
       { param: "response_format.type" },
     ],
-    [{ messages: [{ role: "user", content: "a".repeat(100) }] }, { code: "context_length_exceeded" }],
+    [
+      { messages: [{ role: "user", content: "a".repeat(100) }] },
+      { code: "context_length_exceeded", param: "messages" },
+    ],
   ])("chats refuse %j", async (body, expected) => {
     expect(await refusal("/v1/chat/completions", body)).toMatchObject({ status: 400, ...expected });
   });

@@ -1,9 +1,10 @@
-import { type Compiled, type Tree, treeDispose } from "@genai/core";
+import type { Compiled, Tree } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { copyKvCacheRows, type KvCache, type KvCacheRows, takeKvCacheRow } from "../kv-cache.ts";
 import { consuming, type Decoder, newTokens } from "./decoder.ts";
 import { BLOCK_TOKENS, PrefixCache, type PrefixCacheOptions, sharedBlocks } from "./prefix-cache.ts";
 import { freshGroup, readWidth, slotsFor } from "./read-shapes.ts";
+import { SpareCaches } from "./spare-caches.ts";
 
 /** A cache that several rows may have a part in; who leaves it last frees it. */
 interface SharedCache {
@@ -54,6 +55,7 @@ export class RowStore<P extends Tree> {
   readonly #copy: Compiled<[into: KvCache, from: KvCache, rows: KvCacheRows, slots: number], KvCache>;
   readonly #take: Compiled<[cache: KvCache, row: tf.Tensor1D, slots: number], KvCache>;
   readonly #prefixes: PrefixCache;
+  readonly #spare: SpareCaches;
   readonly #rows = new Set<StoredRow>();
   #batch: Batch | undefined;
   #stepsTooLarge = 0;
@@ -65,6 +67,7 @@ export class RowStore<P extends Tree> {
     options: { readonly maxRows: number; readonly maxTokens: number; readonly prefixCache: PrefixCacheOptions },
   ) {
     this.#prefixes = new PrefixCache(options.prefixCache);
+    this.#spare = new SpareCaches((rows, slots) => decoder.lm.createCache(rows, slots));
     this.#decoder = decoder;
     this.#params = params;
     this.#maxRows = options.maxRows;
@@ -99,7 +102,10 @@ export class RowStore<P extends Tree> {
     const isFresh = (row: StoredRow) => row.ids.length === 0 && found.get(row) === 0;
     if (!isFresh(first) || this.#decoder.lm.fixedCacheLength) return [first];
     const others = ready.filter((row) => row !== first && isFresh(row));
-    const { rows, width } = freshGroup(first.prompt.length, 1 + others.length, limit);
+    const { rows, width } = freshGroup(
+      [first, ...others].map(({ prompt }) => prompt.length),
+      limit,
+    );
     return [first, ...others.filter((row) => row.prompt.length <= width).slice(0, rows - 1)];
   }
 
@@ -115,11 +121,14 @@ export class RowStore<P extends Tree> {
   }
 
   async #readTogether(rows: readonly StoredRow[], limit: number): Promise<{ tokens: number; logits: tf.Tensor2D }> {
-    const longest = Math.max(...rows.map(({ prompt }) => prompt.length));
-    const size = freshGroup(longest, rows.length, limit);
+    const lengths = rows.map(({ prompt }) => prompt.length);
+    const size = freshGroup(
+      lengths.sort((a, b) => b - a),
+      limit,
+    );
     const slots = Math.min(size.width, this.#maxSlots);
     const ids = Array.from({ length: size.rows }, (_, i) => rows[i]?.prompt ?? [0]);
-    const cache = this.#decoder.lm.createCache(size.rows, slots);
+    const cache = this.#spare.take(size.rows, slots);
     const read = await consuming(newTokens(ids, slots), (tokens) => this.#decoder.step(this.#params, tokens, cache));
     const shared = { cache: read.cache, slots, rows: rows.length };
     for (const [i, row] of rows.entries()) {
@@ -149,7 +158,7 @@ export class RowStore<P extends Tree> {
   /** A cache of its own, with what others have read of its prompt. */
   async #begin(row: StoredRow, slots: number): Promise<KvCache> {
     const found = this.#find(row);
-    const cache = this.#decoder.lm.createCache(1, slots);
+    const cache = this.#spare.take(1, slots);
     if (!found) return cache;
     const { length, source, at } = found;
     this.#prefixes.use(source);
@@ -242,6 +251,7 @@ export class RowStore<P extends Tree> {
 
   dispose(): void {
     this.#clear();
+    this.#spare.dispose();
     this.#prefixes.dispose();
     this.#copy.dispose();
     this.#take.dispose();
@@ -250,11 +260,11 @@ export class RowStore<P extends Tree> {
   #leaveSource(row: StoredRow): void {
     const shared = row.source?.shared;
     row.source = undefined;
-    if (shared && --shared.rows === 0) treeDispose(shared.cache);
+    if (shared && --shared.rows === 0) this.#spare.give(shared.cache);
   }
 
   #clear(): void {
-    treeDispose(this.#batch?.cache);
+    if (this.#batch) this.#spare.give(this.#batch.cache);
     this.#batch = undefined;
   }
 
@@ -314,7 +324,7 @@ export class RowStore<P extends Tree> {
   async #resize(size: number, slots: number): Promise<void> {
     const before = this.#batch;
     const staying = before?.rows.filter((row) => row !== undefined) ?? [];
-    let cache = this.#decoder.lm.createCache(size, slots);
+    let cache = this.#spare.take(size, slots);
     if (before && staying.length > 0) {
       this.#batch = undefined;
       const pairs = staying.map((row, i): [number, number] => [row.place!, i]);
@@ -322,7 +332,7 @@ export class RowStore<P extends Tree> {
         const longest = Math.max(...staying.map(({ ids }) => ids.length));
         cache = await this.#copyRows(cache, before.cache, pairs, Math.min(powerOfFour(longest), before.slots));
       } finally {
-        treeDispose(before.cache);
+        this.#spare.give(before.cache);
       }
     } else this.#clear();
     for (const [i, row] of staying.entries()) row.place = i;
