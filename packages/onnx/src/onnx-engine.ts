@@ -73,8 +73,8 @@ interface RecentCall {
   readonly pattern: CallPattern;
   readonly key: string;
   readonly plan: Plan;
-  /** Which tensors stand where the graph has constants. */
-  readonly fixed: readonly number[];
+  /** What stands where the graph has constants: the tensors by their ids, and their data by its number. */
+  readonly fixed: { readonly tensors: readonly number[]; readonly data: readonly number[] };
 }
 
 /** A call that has begun. */
@@ -129,13 +129,15 @@ class OnnxEngine implements Engine {
     const prepare = (args: A): { plan: Plan; flat: FlatArguments } => {
       for (const call of recent) {
         const flat = matchCall(args, call.pattern);
-        if (!flat || !sameDims(fixedData(flat, call.plan.traced.fixed), call.fixed)) continue;
+        if (!flat || !hasFixed(flat, call)) continue;
         if (call !== recent[0]) remember(call);
         return { plan: call.plan, flat };
       }
       const flat = flattenArguments(args);
       const { key, plan } = planFor(flat, args);
-      remember({ pattern: callPattern(args, flat), key, plan, fixed: fixedData(flat, plan.traced.fixed) });
+      const { fixed: places } = plan.traced;
+      const fixed = { tensors: places.map((i) => flat.tensors[i]!.id), data: fixedData(flat, places) };
+      remember({ pattern: callPattern(args, flat), key, plan, fixed });
       return { plan, flat };
     };
     const remember = (call: RecentCall) => {
@@ -338,6 +340,11 @@ function asTyped(value: Value, data: Float32Array | Int32Array | Uint8Array) {
 /** Which tensors stand where a graph has constants. */
 const fixedData = ({ tensors }: FlatArguments, fixed: readonly number[]): number[] =>
   fixed.map((i) => numberOf(tensors[i]!.dataId));
+
+/** Whether the same data stands where the call's graph has constants. */
+const hasFixed = (flat: FlatArguments, { plan, fixed }: RecentCall): boolean =>
+  plan.traced.fixed.every((place, i) => flat.tensors[place]!.id === fixed.tensors[i]) ||
+  sameDims(fixedData(flat, plan.traced.fixed), fixed.data);
 
 /** Holds the tensors with these numbers. The others leave holes. */
 function holdAll(tensors: readonly tf.Tensor[], numbers: readonly number[]): HeldData[] {

@@ -52,6 +52,21 @@ describe("the compiled engine", () => {
     expect(traces).toBe(3);
   });
 
+  it("sees what became of a tree since it was given the last time", async () => {
+    const sum = engine.compile(({ a, b }: Record<"a" | "b", tf.Tensor>) => tf.add(a, b));
+    const tree = { a: tf.tensor([1, 2]), b: tf.tensor([10]) };
+    expect(await values(await sum(tree))).toEqual([11, 12]);
+    expect(await values(await sum(tree))).toEqual([11, 12]);
+    tree.b = tf.tensor([20]);
+    expect(await values(await sum(tree))).toEqual([21, 22]);
+    tree.a = tf.tensor([1, 2, 3]);
+    expect(await values(await sum(tree))).toEqual([21, 22, 23]);
+    tree.a = tf.tensor([1, 2, 3], undefined, "int32");
+    expect(await values(await sum(tree))).toEqual([21, 22, 23]);
+    tree.a.dispose();
+    await expect(sum(tree)).rejects.toThrow("disposed of");
+  });
+
   it("keeps the graphs of the latest 64 kinds of calls, in whatever order they come", async () => {
     let traces = 0;
     const fn = engine.compile((x: tf.Tensor) => {

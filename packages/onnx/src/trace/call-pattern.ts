@@ -7,7 +7,7 @@ import type { FlatArguments } from "./trace.ts";
 
 /** The structure of arguments without their data. */
 type Pattern =
-  | { readonly is: "tensor"; readonly dtype: string; readonly shape: readonly number[] }
+  | { readonly is: "tensor"; readonly id: number; readonly dtype: string; readonly shape: readonly number[] }
   | { readonly is: "rng"; readonly number: number }
   | { readonly is: "array"; readonly children: readonly Pattern[] }
   | { readonly is: "record"; readonly keys: readonly string[]; readonly children: readonly Pattern[] }
@@ -22,7 +22,7 @@ export interface CallPattern {
 
 export function callPattern(args: readonly unknown[], flat: FlatArguments): CallPattern {
   const of = (node: unknown): Pattern => {
-    if (node instanceof tf.Tensor) return { is: "tensor", dtype: node.dtype, shape: [...node.shape] };
+    if (node instanceof tf.Tensor) return { is: "tensor", id: node.id, dtype: node.dtype, shape: [...node.shape] };
     if (node instanceof Rng) return { is: "rng", number: flat.rngs.indexOf(node) };
     if (Array.isArray(node)) return { is: "array", children: node.map(of) };
     if (!isPlainRecord(node)) return { is: "plain", value: node };
@@ -39,9 +39,10 @@ export function matchCall(args: readonly unknown[], { key, paths, pattern }: Cal
   const matches = (node: unknown, p: Pattern): boolean => {
     switch (p.is) {
       case "tensor":
-        if (!(node instanceof tf.Tensor) || node.isDisposed || node.dtype !== p.dtype) return false;
+        if (!(node instanceof tf.Tensor) || node.isDisposed) return false;
         tensors.push(node);
-        return sameShape(node.shape, p.shape);
+        // Parameters are the same tensors call after call: looking at them once more, memory cold, takes most of the walk.
+        return node.id === p.id || (node.dtype === p.dtype && sameShape(node.shape, p.shape));
       case "rng":
         if (!(node instanceof Rng)) return false;
         if (p.number === rngs.length) return rngs.push(node) > 0 && rngs.indexOf(node) === p.number;
