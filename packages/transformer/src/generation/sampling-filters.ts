@@ -238,9 +238,10 @@ export function drawByGumbel(logits: tf.Tensor2D, uniform: tf.Tensor2D): tf.Tens
 
 /** `ids` [B, N] for the rows of logits that can be drawn from, -1 for the others. */
 function orNothing(logits: tf.Tensor2D, ids: tf.Tensor): tf.Tensor2D {
-  const nans = tf.sum(tf.isNaN(logits).toFloat(), -1, true);
+  // One NaN makes a sum NaN, and what has been filtered out, -Infinity, does not.
+  const isNumber = tf.logicalNot(tf.isNaN(tf.sum(logits, -1, true)));
   // Compared with NaN only where the result is discarded anyway.
-  const drawable = tf.logicalAnd(tf.equal(nans, 0), tf.greater(tf.max(logits, -1, true), Number.NEGATIVE_INFINITY));
+  const drawable = tf.logicalAnd(isNumber, tf.greater(tf.max(logits, -1, true), Number.NEGATIVE_INFINITY));
   const fine = tf.cast(drawable, "int32");
   return tf.sub(tf.mul(ids.toInt(), fine), tf.sub(tf.scalar(1, "int32"), fine)) as tf.Tensor2D;
 }
