@@ -230,6 +230,8 @@ export { type ValueAndGrad, type ValueAndGradOptions, valueAndGrad } from "./tra
 export {
   assertSameStructure,
   countParams,
+  isRecord,
+  isTensor,
   type Tree,
   treeDispose,
   treeEntries,

@@ -6,6 +6,17 @@ import { dispose as disposeTensor, keep, Tensor } from "@tensorflow/tfjs";
 /** A value made of nested plain records and arrays with tensors (and plain JSON values) at the leaves. */
 export type Tree = unknown;
 
+/**
+ * Reports whether `value` is a tensor. tfjs' own `instanceof` looks for three methods in turn, which takes most of a walk over
+ * parameters.
+ */
+export function isTensor(value: unknown): value is Tensor {
+  if (typeof value !== "object" || value === null) return false;
+  const proto = Object.getPrototypeOf(value);
+  if (proto === Tensor.prototype) return true;
+  return proto !== Object.prototype && proto !== Array.prototype && value instanceof Tensor;
+}
+
 /** Reports whether `value` is a record that trees descend into: made by `{}` or `Object.create(null)`, not by a class. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) return false;
@@ -17,7 +28,7 @@ const join = (path: string, key: string | number) => (path === "" ? String(key) 
 
 /** Calls `visit(leaf, path)` for every leaf, tensors and plain values alike, in a fixed order: arrays by index, records by insertion. */
 export function treeVisit(tree: Tree, visit: (leaf: unknown, path: string) => void, path = ""): void {
-  if (tree instanceof Tensor) visit(tree, path);
+  if (isTensor(tree)) visit(tree, path);
   else if (Array.isArray(tree)) {
     for (const [i, child] of tree.entries()) treeVisit(child, visit, join(path, i));
   } else if (isRecord(tree)) for (const key of Object.keys(tree)) treeVisit(tree[key], visit, join(path, key));
@@ -28,7 +39,7 @@ export function treeVisit(tree: Tree, visit: (leaf: unknown, path: string) => vo
 export function treeEntries(tree: Tree): [path: string, tensor: Tensor][] {
   const out: [string, Tensor][] = [];
   treeVisit(tree, (leaf, path) => {
-    if (leaf instanceof Tensor) out.push([path, leaf]);
+    if (isTensor(leaf)) out.push([path, leaf]);
   });
   return out;
 }
@@ -38,7 +49,7 @@ export function treeLeaves(tree: Tree): Tensor[] {
   const out: Tensor[] = [];
   // Without the paths, which take longer than the walk: this is done at every call of a compiled function.
   const walk = (node: unknown): void => {
-    if (node instanceof Tensor) out.push(node);
+    if (isTensor(node)) out.push(node);
     else if (Array.isArray(node)) for (const child of node) walk(child);
     else if (isRecord(node)) for (const key of Object.keys(node)) walk(node[key]);
   };
@@ -49,7 +60,7 @@ export function treeLeaves(tree: Tree): Tensor[] {
 /** A tree of the same structure with every tensor replaced by `fn(tensor, path)`; plain values are kept as they are. */
 export function treeMap<T extends Tree>(tree: T, fn: (tensor: Tensor, path: string) => unknown, path = ""): T {
   const walk = (node: unknown, at: string): unknown => {
-    if (node instanceof Tensor) return fn(node, at);
+    if (isTensor(node)) return fn(node, at);
     if (Array.isArray(node)) return node.map((child, i) => walk(child, join(at, i)));
     if (isRecord(node))
       return Object.fromEntries(Object.keys(node).map((key) => [key, walk(node[key], join(at, key))]));

@@ -1,4 +1,5 @@
 import {
+  isTensor,
   kaimingUniform,
   type LowRankTerm,
   type ParamFilter,
@@ -90,7 +91,7 @@ export function attachLora<P extends Tree>(params: P, { config, params: lora }: 
   const { dropout = 0 } = config;
   const attach = (node: unknown, path: string): unknown => {
     if (Array.isArray(node)) return node.map((child, i) => attach(child, join(path, String(i))));
-    if (typeof node !== "object" || node === null || node instanceof tf.Tensor) return node;
+    if (typeof node !== "object" || node === null || isTensor(node)) return node;
     const record = Object.fromEntries(
       Object.entries(node).map(([key, child]) => [key, attach(child, join(path, key))]),
     );

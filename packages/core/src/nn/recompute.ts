@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { Rng } from "../rng.ts";
-import { isRecord, type Tree, treeLeaves } from "../tree.ts";
+import { isRecord, isTensor, type Tree, treeLeaves } from "../tree.ts";
 import { customOp } from "./custom-op.ts";
 import { fusedOp } from "./fused.ts";
 
@@ -35,7 +35,7 @@ export function recompute<I extends Tree, C extends Tree = undefined>(
     if (!replaced.has(leaf)) replaced.set(leaf, leaf.copy());
     return replaced.get(leaf)!;
   });
-  const isInput = (leaf: unknown): leaf is tf.Tensor => leaf instanceof tf.Tensor && leaf.dtype === "float32";
+  const isInput = (leaf: unknown): leaf is tf.Tensor => isTensor(leaf) && leaf.dtype === "float32";
   const differentiated = treeLeaves(inputs).filter(isInput);
   const others = [...treeLeaves(inputs).filter((leaf) => !isInput(leaf)), ...treeLeaves(constants)];
   const numbered = (prefix: string, list: readonly tf.Tensor[]) =>
@@ -49,7 +49,7 @@ export function recompute<I extends Tree, C extends Tree = undefined>(
       let [x, other] = [0, 0];
       const rngs = new Map<Rng, Rng>();
       const rebuild = (leaf: unknown): unknown => {
-        if (leaf instanceof tf.Tensor) return isInput(leaf) ? xs[x++] : saved[`constant${other++}`];
+        if (isTensor(leaf)) return isInput(leaf) ? xs[x++] : saved[`constant${other++}`];
         if (!(leaf instanceof Rng)) return leaf;
         if (!rngs.has(leaf))
           rngs.set(
@@ -60,7 +60,7 @@ export function recompute<I extends Tree, C extends Tree = undefined>(
       };
       const again = { inputs: mapLeaves(begun, rebuild) as I, constants: mapLeaves(constants, readSaved) as C };
       function readSaved(leaf: unknown): unknown {
-        return leaf instanceof tf.Tensor ? saved[`constant${other++}`] : leaf;
+        return isTensor(leaf) ? saved[`constant${other++}`] : leaf;
       }
       // The tape in use was already read; tfjs begins another one in its place, and forgets it.
       const engine = tf.engine();
@@ -83,6 +83,6 @@ export function recompute<I extends Tree, C extends Tree = undefined>(
 /** A tree with every leaf, of whatever kind, replaced, in the order of `treeLeaves`. */
 function mapLeaves(tree: unknown, fn: (leaf: unknown) => unknown): unknown {
   if (Array.isArray(tree)) return tree.map((child) => mapLeaves(child, fn));
-  if (tree instanceof tf.Tensor || !isRecord(tree)) return fn(tree);
+  if (isTensor(tree) || !isRecord(tree)) return fn(tree);
   return Object.fromEntries(Object.keys(tree).map((key) => [key, mapLeaves(tree[key], fn)]));
 }

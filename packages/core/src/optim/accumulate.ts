@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs";
-import { assertSameStructure, type Tree, treeMap, treeZip } from "../tree.ts";
+import { assertSameStructure, isTensor, type Tree, treeMap, treeZip } from "../tree.ts";
 import { checkGrads, checkParams, type Optimizer, type OptimizerState, type OptimizerUpdate } from "./optimizer.ts";
 import { checkCount } from "./option-checks.ts";
 
@@ -38,7 +38,7 @@ export function accumulateGradients<S extends OptimizerState>(
   function update<P extends Tree>(grads: P, state: AccumulationState<S>, params: P) {
     const { microBatches, gradSum, ...rest } = state;
     const inner = rest as unknown as S;
-    if (!(microBatches instanceof tf.Tensor)) {
+    if (!isTensor(microBatches)) {
       throw new Error(`${name}.update: state has no 'microBatches'; expected a state made by init`);
     }
     checkGrads(`${name}.update`, grads, params);

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
 import type { Optimizer, OptimizerState, ParamFilter } from "../optim/optimizer.ts";
 import type { Rng } from "../rng.ts";
-import type { Tree } from "../tree.ts";
+import { isTensor, type Tree } from "../tree.ts";
 import { valueAndGrad } from "./value-and-grad.ts";
 
 /** Scalars that a loss reads and that schedules of `fit` set, such as beta of a VAE or the temperature of a softmax. */
@@ -56,7 +56,7 @@ export function gradientStep<P extends Tree, B extends Tree, S extends Optimizer
       const scalars = rest as unknown as LossScalars<K>;
       const record = (trained: P) => {
         const value = loss(trained, batch, rng, scalars);
-        return value instanceof tf.Tensor ? { loss: value } : value;
+        return isTensor(value) ? { loss: value } : value;
       };
       const { grads, ...metrics } = valueAndGrad(record, params, options);
       const next = optimizer.update(grads, opt, params);

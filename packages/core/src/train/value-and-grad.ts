@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs";
-import { type Tree, treeDispose, treeEntries, treeMap } from "../tree.ts";
+import { isTensor, type Tree, treeDispose, treeEntries, treeMap } from "../tree.ts";
 
 export interface ValueAndGradOptions {
   /** Parameters for which this is false are constants: their gradient is zero and no work goes into it. */
@@ -38,7 +38,7 @@ export function valueAndGrad<P extends Tree, R extends tf.Tensor | { loss: tf.Te
   const run = () => {
     const forward = (): tf.Tensor => {
       const result = fn(params);
-      if (result instanceof tf.Tensor) return checkLoss(result);
+      if (isTensor(result)) return checkLoss(result);
       const { loss, ...rest } = (result ?? {}) as Record<string, Tree>;
       if ("grads" in rest)
         throw new Error("valueAndGrad: fn returned an entry named 'grads', which holds the gradients");
@@ -112,7 +112,7 @@ function checkDifferentiable(entries: readonly [string, tf.Tensor][]): void {
 }
 
 function checkLoss(loss: unknown): tf.Tensor {
-  if (!(loss instanceof tf.Tensor)) {
+  if (!isTensor(loss)) {
     throw new Error("valueAndGrad: fn returned no loss; expected a scalar tensor or a record with an entry 'loss'");
   }
   if (loss.rank !== 0 || loss.dtype !== "float32") {

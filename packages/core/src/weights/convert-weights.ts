@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { fusedOp } from "../nn/fused.ts";
-import { isRecord, type Tree, treeDispose } from "../tree.ts";
+import { isRecord, isTensor, type Tree, treeDispose } from "../tree.ts";
 import { type Blocks, fromBlocks, GROUP_SIZES, type GroupSize, MIN_GROUP_SIZE, toBlocks } from "./blocks.ts";
 import { fromPanels, type MatrixData, type MatrixLayout, toPanels } from "./panels.ts";
 
@@ -60,7 +60,7 @@ export async function convertWeights(params: Tree, options: ConvertWeightsOption
     return converted;
   };
   const walk = async (node: Tree, path: string): Promise<Tree> => {
-    if (node instanceof tf.Tensor) return convert(node, path);
+    if (isTensor(node)) return convert(node, path);
     const at = (key: string | number) => (path === "" ? `${key}` : `${path}.${key}`);
     if (Array.isArray(node)) {
       const children: Tree[] = [];
@@ -117,7 +117,7 @@ export interface PlainWeightsOptions {
 /** Parameters as a model's functions take them, of a tree that may hold converted matrices. Call it inside a tidy. */
 export function plainWeights<P extends Tree>(params: Tree, { constant = false }: PlainWeightsOptions = {}): P {
   const walk = (node: Tree): Tree => {
-    if (constant && node instanceof tf.Tensor) return fusedOp("GenaiConstant", { x: node }, {}, () => node);
+    if (constant && isTensor(node)) return fusedOp("GenaiConstant", { x: node }, {}, () => node);
     if (Array.isArray(node)) return node.map(walk);
     if (!isRecord(node)) return node;
     if ("converted" in node) return plainMatrix(node as ConvertedMatrix);

@@ -1,5 +1,5 @@
-import { Rng } from "@genai/core";
-import * as tf from "@tensorflow/tfjs";
+import { isRecord, isTensor, Rng } from "@genai/core";
+import type * as tf from "@tensorflow/tfjs";
 import type { FlatArguments } from "./trace.ts";
 
 // Recognises calls like one before: a walk over the arguments beside a copy of their structure. Calls in a loop are like the
@@ -22,10 +22,10 @@ export interface CallPattern {
 
 export function callPattern(args: readonly unknown[], flat: FlatArguments): CallPattern {
   const of = (node: unknown): Pattern => {
-    if (node instanceof tf.Tensor) return { is: "tensor", id: node.id, dtype: node.dtype, shape: [...node.shape] };
+    if (isTensor(node)) return { is: "tensor", id: node.id, dtype: node.dtype, shape: [...node.shape] };
     if (node instanceof Rng) return { is: "rng", number: flat.rngs.indexOf(node) };
     if (Array.isArray(node)) return { is: "array", children: node.map(of) };
-    if (!isPlainRecord(node)) return { is: "plain", value: node };
+    if (!isRecord(node)) return { is: "plain", value: node };
     const keys = Object.keys(node);
     return { is: "record", keys, children: keys.map((key) => of(node[key])) };
   };
@@ -39,7 +39,7 @@ export function matchCall(args: readonly unknown[], { key, paths, pattern }: Cal
   const matches = (node: unknown, p: Pattern): boolean => {
     switch (p.is) {
       case "tensor":
-        if (!(node instanceof tf.Tensor) || node.isDisposed) return false;
+        if (!isTensor(node) || node.isDisposed) return false;
         tensors.push(node);
         // Parameters are the same tensors call after call: looking at them once more, memory cold, takes most of the walk.
         return node.id === p.id || (node.dtype === p.dtype && sameShape(node.shape, p.shape));
@@ -52,7 +52,7 @@ export function matchCall(args: readonly unknown[], { key, paths, pattern }: Cal
         for (let i = 0; i < node.length; i++) if (!matches(node[i], p.children[i]!)) return false;
         return true;
       case "record": {
-        if (!isPlainRecord(node)) return false;
+        if (!isRecord(node)) return false;
         let i = 0;
         // Twice as fast as a list of the keys; plain records inherit none.
         for (const key in node) {
@@ -66,13 +66,6 @@ export function matchCall(args: readonly unknown[], { key, paths, pattern }: Cal
     }
   };
   return matches(args, pattern) ? { key, paths, tensors, rngs } : undefined;
-}
-
-/** What trees descend into; tensors, generators and other objects of a class are not. */
-function isPlainRecord(node: unknown): node is Record<string, unknown> {
-  if (typeof node !== "object" || node === null || Array.isArray(node)) return false;
-  const proto = Object.getPrototypeOf(node);
-  return proto === null || proto === Object.prototype || Object.getPrototypeOf(proto) === null;
 }
 
 const sameShape = (a: readonly number[], b: readonly number[]) =>

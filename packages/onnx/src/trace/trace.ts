@@ -1,4 +1,4 @@
-import { Rng, treeMap, treeVisit } from "@genai/core";
+import { isTensor, Rng, treeMap, treeVisit } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { type ConstantData, drawName, Graph, type Value } from "../graph/graph.ts";
 import { tensorInfoOf, withActiveBackend } from "../tfjs-engine.ts";
@@ -20,7 +20,7 @@ export function flattenArguments(args: readonly unknown[]): FlatArguments {
   const rngs: Rng[] = [];
   let key = "";
   treeVisit(args, (leaf, path) => {
-    if (leaf instanceof tf.Tensor) {
+    if (isTensor(leaf)) {
       if (leaf.isDisposed)
         throw new Error(`a compiled function was called with a tensor that is disposed of (argument ${path})`);
       key += `${path}:${leaf.dtype}[${leaf.shape}];`;
@@ -135,7 +135,7 @@ function record(
   };
   const recorders = new Map<Rng, RecordingRng>();
   const placeholders = mapLeaves(args, (leaf) => {
-    if (leaf instanceof tf.Tensor) {
+    if (isTensor(leaf)) {
       const type = elementType(leaf.dtype, `${what}: an argument`);
       const read = () => access.read(leaf);
       const value = graph.input(`arg${inputs.length}`, type, leaf.shape, read, access.viewable(leaf));
@@ -187,7 +187,7 @@ const elementsOf = ({ dataId }: tf.Tensor) => tensorInfoOf(dataId)!.backend.read
 
 /** Rebuilds a tree with every leaf, of whatever kind, replaced. */
 function mapLeaves(tree: unknown, fn: (leaf: unknown) => unknown): unknown {
-  if (tree instanceof tf.Tensor || tree instanceof Rng) return fn(tree);
+  if (isTensor(tree) || tree instanceof Rng) return fn(tree);
   if (Array.isArray(tree)) return tree.map((child) => mapLeaves(child, fn));
   if (typeof tree === "object" && tree !== null) {
     return Object.fromEntries(Object.entries(tree).map(([key, child]) => [key, mapLeaves(child, fn)]));

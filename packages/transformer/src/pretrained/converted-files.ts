@@ -5,6 +5,7 @@ import {
   GROUP_SIZES,
   type GroupSize,
   isConvertedMatrix,
+  isTensor,
   type MatrixLayout,
   plainWeights,
   type SafetensorsFile,
@@ -103,7 +104,7 @@ interface Entries {
 async function entriesOf(params: Tree): Promise<Entries> {
   const found: Entries = { entries: [], roundings: new Map(), made: [] };
   const walk = async (node: Tree, path: string): Promise<void> => {
-    if (node instanceof tf.Tensor) found.entries.push([path, node]);
+    if (isTensor(node)) found.entries.push([path, node]);
     else if (isConvertedMatrix(node) && node.converted !== "panels") {
       const { bits, groupSize, codes, scales, size } = await toRoundedMatrix(node);
       const [outputs, inputs] = size;
