@@ -228,57 +228,75 @@ async function assess<P extends Tree>(
     if (!Number.isFinite(loss)) {
       throw new UsageError(`The validation loss is ${loss}; train again with a lower --learning-rate`);
     }
-    const perplexity = Math.exp(loss);
-    const bits = source.charactersPerToken && loss / Math.LN2 / source.charactersPerToken;
     const drawn =
       training.sampleTokens > 0
         ? await sampler.write(params, { count: 2 * count, tokens: 2 * training.sampleTokens, rng: noise, signal })
         : [];
-    const samples = await readSamples(folder);
-    const at = best ? `, weights of step ${inEnglish(best.step)}` : "";
+    const bits = source.charactersPerToken && loss / Math.LN2 / source.charactersPerToken;
     return {
-      results: {
-        valLoss: loss,
-        valPerplexity: perplexity,
-        ...(bits === undefined ? {} : { valBitsPerCharacter: bits }),
-        valTokens: tokens,
-        ...(best ? { bestStep: best.step, bestValLossEstimate: best.valLoss } : {}),
-        ...(best?.trainLoss === undefined ? {} : { trainLossEstimate: best.trainLoss }),
-      },
-      headline: [
-        {
-          label: "Validation loss",
-          value: loss.toFixed(4),
-          note: `nats a token; all ${inEnglish(tokens)} tokens${at}`,
-        },
-        { label: "Perplexity", value: perplexity.toFixed(2) },
-        ...(bits === undefined ? [] : [{ label: "Bits per character", value: bits.toFixed(3) }]),
-      ],
+      ...figuresOf({ loss, tokens, bits, best }),
       pictures: [],
       files:
         drawn.length > 0
           ? [{ file: "samples.txt", contents: `${drawn.join(count > 1 ? "\n" : "\n\n---\n\n")}\n` }]
           : [],
-      texts: [
-        ...(drawn.length > 0
-          ? [
-              {
-                title: "Drawn from the trained model",
-                caption: `Temperature ${training.sampleTemperature}.`,
-                text: joinTexts(drawn),
-              },
-            ]
-          : []),
-        ...spread(samples, mostShownSamples).map(({ step, valLoss, trainLoss, texts }: SampledTexts) => ({
-          title: `Step ${inEnglish(step)}`,
-          caption: `Validation loss ${valLoss.toFixed(3)}, training loss ${trainLoss.toFixed(3)}.`,
-          text: joinTexts(texts),
-        })),
-      ],
+      texts: shownTexts(drawn, await readSamples(folder), training.sampleTemperature),
     };
   } finally {
     loaded?.dispose();
   }
+}
+
+/** What was measured, for programs and for people. */
+function figuresOf({
+  loss,
+  tokens,
+  bits,
+  best,
+}: {
+  readonly loss: number;
+  readonly tokens: number;
+  readonly bits: number | undefined;
+  readonly best: Estimated | undefined;
+}): Pick<JobOutcome, "results" | "headline"> {
+  const perplexity = Math.exp(loss);
+  const at = best ? `, weights of step ${inEnglish(best.step)}` : "";
+  return {
+    results: {
+      valLoss: loss,
+      valPerplexity: perplexity,
+      ...(bits === undefined ? {} : { valBitsPerCharacter: bits }),
+      valTokens: tokens,
+      ...(best ? { bestStep: best.step, bestValLossEstimate: best.valLoss } : {}),
+      ...(best?.trainLoss === undefined ? {} : { trainLossEstimate: best.trainLoss }),
+    },
+    headline: [
+      { label: "Validation loss", value: loss.toFixed(4), note: `nats a token; all ${inEnglish(tokens)} tokens${at}` },
+      { label: "Perplexity", value: perplexity.toFixed(2) },
+      ...(bits === undefined ? [] : [{ label: "Bits per character", value: bits.toFixed(3) }]),
+    ],
+  };
+}
+
+/** What the trained model wrote, and what was sampled on the way. */
+function shownTexts(
+  drawn: readonly string[],
+  samples: readonly SampledTexts[],
+  temperature: number,
+): NonNullable<JobOutcome["texts"]> {
+  const last = {
+    title: "Drawn from the trained model",
+    caption: `Temperature ${temperature}.`,
+    text: joinTexts(drawn),
+  };
+  return [
+    ...(drawn.length > 0 ? [last] : []),
+    ...spread(samples, mostShownSamples).map(({ step, valLoss, trainLoss, texts }) => ({
+      title: `Step ${inEnglish(step)}`,
+      caption: `Validation loss ${valLoss.toFixed(3)}, training loss ${trainLoss.toFixed(3)}.`,
+      text: joinTexts(texts),
+    })),
+  ];
 }
 
 /** At most `most` of a list, evenly spread, the first and the last among them. */
