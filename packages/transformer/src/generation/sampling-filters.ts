@@ -236,7 +236,7 @@ export function drawByGumbel(logits: tf.Tensor2D, uniform: tf.Tensor2D): tf.Tens
   });
 }
 
-/** `ids` [B, N] for the rows of logits that can be drawn from, -1 for the others. */
+/** `ids` [B, N] for the rows of logits that can be drawn from, -1 for the others; also where Infinity meets what was filtered out. */
 function orNothing(logits: tf.Tensor2D, ids: tf.Tensor): tf.Tensor2D {
   // One NaN makes a sum NaN, and what has been filtered out, -Infinity, does not.
   const isNumber = tf.logicalNot(tf.isNaN(tf.sum(logits, -1, true)));
