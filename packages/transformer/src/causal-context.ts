@@ -144,6 +144,12 @@ function cachedContext(caller: string, ids: tf.Tensor2D, cache: KvCache, window:
   };
 }
 
+/**
+ * The tokens that go on behind a block's attention, of x [B, T, C]. Where only the last token's logits are asked for, the last
+ * block needs the others for keys and values alone.
+ */
+export type Keep = (x: tf.Tensor) => tf.Tensor;
+
 /** Of x [B, T, C] what belongs to the last of `counts` tokens in each row, [B, C]; of all T by default. */
 export function lastTokens(x: tf.Tensor, counts?: tf.Tensor1D): tf.Tensor2D {
   const [b, t, c] = x.shape as [number, number, number];

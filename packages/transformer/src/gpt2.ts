@@ -15,7 +15,7 @@ import {
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { type Activation, activate, checkActivation } from "./activation.ts";
-import { type CausalContext, type CausalContextOptions, causalContext, lastTokens } from "./causal-context.ts";
+import { type CausalContext, type CausalContextOptions, causalContext, type Keep, lastTokens } from "./causal-context.ts";
 import { type CausalLm, type CausalLogitsOptions, checkIds } from "./causal-lm.ts";
 import { createKvCache, type KvCache } from "./kv-cache.ts";
 import {
@@ -173,9 +173,8 @@ function step(
 ): { logits: tf.Tensor2D; cache: KvCache } {
   checkIds("gpt2Lm.step", ids, gpt.config.blockSize);
   return tf.tidy(() => {
-    const { states, context } = forward("gpt2Lm.step", gpt, ids, { cache });
-    const logits = head(gpt, lastTokens(states.at(-1)!, counts)) as tf.Tensor2D;
-    return { logits, cache: context.advanced(counts) };
+    const { states, context } = forward("gpt2Lm.step", gpt, ids, { cache, keep: (x) => lastTokens(x, counts) });
+    return { logits: head(gpt, states.at(-1)!) as tf.Tensor2D, cache: context.advanced(counts) };
   });
 }
 
@@ -183,7 +182,7 @@ function forward(
   caller: string,
   { config, params }: Gpt2,
   ids: tf.Tensor2D,
-  options: CausalContextOptions & Pick<CausalLogitsOptions, "rng" | "recompute">,
+  options: CausalContextOptions & Pick<CausalLogitsOptions, "rng" | "recompute"> & { readonly keep?: Keep },
 ): { states: tf.Tensor[]; context: CausalContext } {
   const { rng, start, segments } = options;
   const context = causalContext(caller, ids, options);
@@ -191,6 +190,7 @@ function forward(
   x = dropout(x, config.dropout ?? 0, rng);
   const states: tf.Tensor[] = [];
   for (const [i, block] of params.h.entries()) {
+    const keep = i === params.h.length - 1 ? options.keep : undefined;
     states.push(x);
     // What runs again must not capture tensors: it makes a context of its own.
     x = options.recompute
@@ -200,26 +200,31 @@ function forward(
           { x, block, rng },
           { ids, start, segments },
         )
-      : gpt2Block(block, config, x, { context, layer: i, rng });
+      : gpt2Block(block, config, x, { context, layer: i, rng, keep });
   }
   states.push(layerNorm(params.ln_f, x, { eps: config.layerNormEps ?? 1e-5 }));
   return { states, context };
 }
 
-/** One block: x + attention(norm(x)), then x + feed-forward(norm(x)). x [B, T, C] to [B, T, C]. */
+/** One block: x + attention(norm(x)), then x + feed-forward(norm(x)). x [B, T, C] to [B, T, C], or to what `keep` leaves. */
 export function gpt2Block(
   p: Gpt2Block,
   config: Pick<Gpt2Config, "nHead" | "dropout" | "layerNormEps" | "activation">,
   x: tf.Tensor,
-  at: { readonly context: CausalContext; readonly layer: number; readonly rng?: Rng | undefined },
+  at: {
+    readonly context: CausalContext;
+    readonly layer: number;
+    readonly rng?: Rng | undefined;
+    readonly keep?: Keep | undefined;
+  },
 ): tf.Tensor {
-  const { context, rng } = at;
+  const { context, rng, keep = (x) => x } = at;
   const { nHead, dropout: rate = 0, activation = "gelu_new" } = config;
   const eps = config.layerNormEps ?? 1e-5;
   const qkv = tf.split(conv1d(p.attn.c_attn, layerNorm(p.ln_1, x, { eps })), 3, -1);
   const [q, k, v] = qkv.map((part) => splitHeads(part, nHead)) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]; // [B, H, T, D]
   const mixed = mergeHeads(context.attend(at.layer, q, k, v, { dropout: rate, rng }));
-  const attended = tf.add(x, dropout(conv1d(p.attn.c_proj, mixed), rate, rng));
+  const attended = tf.add(keep(x), dropout(conv1d(p.attn.c_proj, keep(mixed)), rate, rng));
   const inner = activate(activation, conv1d(p.mlp.c_fc, layerNorm(p.ln_2, attended, { eps }))); // [B, T, F]
   return tf.add(attended, dropout(conv1d(p.mlp.c_proj, inner), rate, rng));
 }

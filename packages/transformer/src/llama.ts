@@ -13,7 +13,7 @@ import {
   splitHeads,
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
-import { type CausalContext, type CausalContextOptions, causalContext, lastTokens } from "./causal-context.ts";
+import { type CausalContext, type CausalContextOptions, causalContext, type Keep, lastTokens } from "./causal-context.ts";
 import { type CausalLm, type CausalLogitsOptions, checkIds } from "./causal-lm.ts";
 import { createKvCache, type KvCache } from "./kv-cache.ts";
 import {
@@ -195,8 +195,8 @@ function step(
 ): { logits: tf.Tensor2D; cache: KvCache } {
   checkIds("llamaLm.step", ids, llama.config.blockSize);
   return tf.tidy(() => {
-    const { hidden, context } = forward("llamaLm.step", llama, ids, { cache });
-    return { logits: head(llama, lastTokens(hidden, counts)) as tf.Tensor2D, cache: context.advanced(counts) };
+    const { hidden, context } = forward("llamaLm.step", llama, ids, { cache, keep: (x) => lastTokens(x, counts) });
+    return { logits: head(llama, hidden) as tf.Tensor2D, cache: context.advanced(counts) };
   });
 }
 
@@ -207,7 +207,7 @@ function forward(
   caller: string,
   { config, params }: Llama,
   ids: tf.Tensor2D,
-  options: CausalContextOptions & Pick<CausalLogitsOptions, "rng" | "recompute">,
+  options: CausalContextOptions & Pick<CausalLogitsOptions, "rng" | "recompute"> & { readonly keep?: Keep },
 ): { hidden: tf.Tensor; context: CausalContext } {
   const { rng, start, segments } = options;
   const window = config.slidingWindow;
@@ -215,6 +215,7 @@ function forward(
   const rotate = ropeRotation(ropeOf(config), context);
   let x = embedding(params.model.embed_tokens, ids); // [B, T, C]
   for (const [i, block] of params.model.layers.entries()) {
+    const keep = i === params.model.layers.length - 1 ? options.keep : undefined;
     // What runs again must not capture tensors: it makes a context of its own.
     const again = (at: { x: tf.Tensor; block: LlamaBlock; rng: Rng | undefined }, { ids, ...marks }: Marks) => {
       const context = causalContext(caller, ids, { ...marks, window });
@@ -223,12 +224,12 @@ function forward(
     };
     x = options.recompute
       ? recompute(again, { x, block, rng }, { ids, start, segments })
-      : llamaBlock(block, config, x, { context, rotate, layer: i, rng });
+      : llamaBlock(block, config, x, { context, rotate, layer: i, rng, keep });
   }
   return { hidden: rmsNorm(params.model.norm, x, { eps: epsOf(config) }), context };
 }
 
-/** One block: x + attention(norm(x)), then x + feed-forward(norm(x)). x [B, T, C] to [B, T, C]. */
+/** One block: x + attention(norm(x)), then x + feed-forward(norm(x)). x [B, T, C] to [B, T, C], or to what `keep` leaves. */
 export function llamaBlock(
   p: LlamaBlock,
   config: Pick<LlamaConfig, "nHead" | "nKvHead" | "rmsNormEps" | "dropout">,
@@ -238,9 +239,10 @@ export function llamaBlock(
     readonly rotate: Rotation;
     readonly layer: number;
     readonly rng?: Rng | undefined;
+    readonly keep?: Keep | undefined;
   },
 ): tf.Tensor {
-  const { context, rotate, rng } = at;
+  const { context, rotate, rng, keep = (x) => x } = at;
   const { nHead, nKvHead = nHead, dropout: rate = 0 } = config;
   const eps = epsOf(config);
   const normed = rmsNorm(p.input_layernorm, x, { eps });
@@ -248,7 +250,7 @@ export function llamaBlock(
   const k = rotate(splitHeads(linear(p.self_attn.k_proj, normed), nKvHead)); // [B, G, T, D]
   const v = splitHeads(linear(p.self_attn.v_proj, normed), nKvHead);
   const mixed = mergeHeads(context.attend(at.layer, q, k, v, { dropout: rate, rng }));
-  const attended = tf.add(x, dropout(linear(p.self_attn.o_proj, mixed), rate, rng));
+  const attended = tf.add(keep(x), dropout(linear(p.self_attn.o_proj, keep(mixed)), rate, rng));
   const h = rmsNorm(p.post_attention_layernorm, attended, { eps });
   const gated = tf.mul(silu(linear(p.mlp.gate_proj, h)), linear(p.mlp.up_proj, h)); // [B, T, F]
   return tf.add(attended, dropout(linear(p.mlp.down_proj, gated), rate, rng));
