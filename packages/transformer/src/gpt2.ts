@@ -15,7 +15,13 @@ import {
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { type Activation, activate, checkActivation } from "./activation.ts";
-import { type CausalContext, type CausalContextOptions, causalContext, type Keep, lastTokens } from "./causal-context.ts";
+import {
+  type CausalContext,
+  type CausalContextOptions,
+  causalContext,
+  type Keep,
+  lastTokens,
+} from "./causal-context.ts";
 import { type CausalLm, type CausalLogitsOptions, checkIds } from "./causal-lm.ts";
 import { createKvCache, type KvCache } from "./kv-cache.ts";
 import {

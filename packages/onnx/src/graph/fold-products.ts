@@ -1,5 +1,6 @@
-import { Graph, isConstant, type Node, reachableNodes, sameShape, sizeOf, type Value } from "./graph.ts";
+import { type Graph, isConstant, type Node, sameShape, sizeOf, type Value } from "./graph.ts";
 import { add, mul, reshape, transpose, unary } from "./operators.ts";
+import { type Rewriting, type Rule, rewrite } from "./rewrite.ts";
 
 // What stands around matrix products and can be part of them: constant factors before and behind them, biases and
 // residual connections added to them. Each saves a pass over the activations. It takes the whole graph to know that
@@ -9,52 +10,6 @@ import { add, mul, reshape, transpose, unary } from "./operators.ts";
 export function foldIntoProducts(outputs: readonly Value[]): Value[] {
   return rewrite(rewrite(outputs, [shareGelu]), [addIntoProduct, scaleProduct, scaleOperands, scaleSum]);
 }
-
-interface Rewriting {
-  /** The graph that is being written. */
-  readonly g: Graph;
-  /** The nodes of the graph that was recorded. */
-  readonly nodes: readonly Node[];
-  /** How many nodes and outputs read a recorded value. */
-  readonly uses: (value: Value) => number;
-  /** What a recorded value has become. */
-  readonly now: (value: Value) => Value;
-}
-
-/** Gives what takes the place of the only output of a recorded node, or undefined to leave it. */
-type Rule = (node: Node, at: Rewriting) => Value | undefined;
-
-function rewrite(outputs: readonly Value[], rules: readonly Rule[]): Value[] {
-  const nodes = reachableNodes(outputs);
-  const uses = new Map<Value, number>();
-  for (const value of [...nodes.flatMap(({ inputs }) => inputs), ...outputs]) {
-    if (value) uses.set(value, (uses.get(value) ?? 0) + 1);
-  }
-  const g = new Graph(
-    1 + nodes.reduce((id, node) => Math.max(id, ...node.outputs.map((o) => o.id)), maxId(uses.keys())),
-  );
-  const replaced = new Map<Value, Value>();
-  // Uniform constants are made anew, so that nodes written by rules are shared with recorded ones.
-  const now = (value: Value) =>
-    replaced.get(value) ?? (value.fill === undefined ? value : g.filled(value.type, value.shape, value.fill));
-  const at: Rewriting = { g, nodes, uses: (value) => uses.get(value) ?? 0, now };
-  for (const node of nodes) {
-    const better = rules.reduce<Value | undefined>((found, rule) => found ?? rule(node, at), undefined);
-    const made = better
-      ? [better]
-      : g.nodes(
-          node.op,
-          node.inputs.map((value) => value && now(value)),
-          node.outputs,
-          node.attributes,
-          node.domain,
-        );
-    for (const [i, output] of node.outputs.entries()) replaced.set(output, made[i]!);
-  }
-  return outputs.map(now);
-}
-
-const maxId = (values: Iterable<Value>) => [...values].reduce((id, value) => Math.max(id, value.id), 0);
 
 /**
  * The product that `value` is, but for its shape and for what has been folded into it, if nothing else reads it.

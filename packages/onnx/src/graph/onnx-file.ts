@@ -10,6 +10,7 @@ import {
   sizeOf,
   type Value,
 } from "./graph.ts";
+import { joinProducts } from "./join-products.ts";
 
 // The part of onnx.proto that graphs of this package need. Field numbers are those of
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
@@ -69,7 +70,7 @@ function constantBytes(value: Value): Uint8Array {
 
 /** Encodes the part of the graph that the outputs depend on as an ONNX file. */
 export function encodeOnnx(model: OnnxModel): Uint8Array {
-  const values = foldIntoProducts(model.outputs.map(({ value }) => value));
+  const values = foldIntoProducts(joinProducts(model.outputs.map(({ value }) => value)));
   const outputs = model.outputs.map(({ name }, i) => ({ name, value: values[i]! }));
   const nodes = reachableNodes(values);
   const names = new Map<Value, string>();
