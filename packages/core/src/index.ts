@@ -238,6 +238,7 @@ export {
   treeKeep,
   treeLeaves,
   treeMap,
+  treeMapLeaves,
   treeUnflatten,
   treeVisit,
   treeZip,

@@ -57,16 +57,21 @@ export function treeLeaves(tree: Tree): Tensor[] {
   return out;
 }
 
-/** A tree of the same structure with every tensor replaced by `fn(tensor, path)`; plain values are kept as they are. */
-export function treeMap<T extends Tree>(tree: T, fn: (tensor: Tensor, path: string) => unknown, path = ""): T {
+/** A tree of the same structure with every leaf, tensors and plain values alike, replaced by `fn(leaf, path)`, in `treeVisit` order. */
+export function treeMapLeaves<T extends Tree>(tree: T, fn: (leaf: unknown, path: string) => unknown, path = ""): T {
   const walk = (node: unknown, at: string): unknown => {
     if (isTensor(node)) return fn(node, at);
     if (Array.isArray(node)) return node.map((child, i) => walk(child, join(at, i)));
     if (isRecord(node))
       return Object.fromEntries(Object.keys(node).map((key) => [key, walk(node[key], join(at, key))]));
-    return node;
+    return fn(node, at);
   };
   return walk(tree, path) as T;
+}
+
+/** A tree of the same structure with every tensor replaced by `fn(tensor, path)`; plain values are kept as they are. */
+export function treeMap<T extends Tree>(tree: T, fn: (tensor: Tensor, path: string) => unknown, path = ""): T {
+  return treeMapLeaves(tree, (leaf, at) => (isTensor(leaf) ? fn(leaf, at) : leaf), path);
 }
 
 /**

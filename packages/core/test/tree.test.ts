@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
-import { countParams, isRecord, isTensor, treeEntries, treeLeaves, treeMap } from "../src/index.ts";
+import { countParams, isRecord, isTensor, treeEntries, treeLeaves, treeMap, treeMapLeaves } from "../src/index.ts";
 
 describe("trees", () => {
   it("know tensors, variables among them, from everything else", () => {
@@ -35,6 +35,16 @@ describe("trees", () => {
       a: "a:1",
       name: "x",
       none: null,
+    });
+    class Holder {}
+    const holder = new Holder();
+    const kinds = treeMapLeaves({ ...tree, holder }, (leaf, path) => [path, isTensor(leaf) ? leaf.size : leaf]);
+    expect(kinds).toEqual({
+      b: [["b.0", 2], { c: ["b.1.c", 6] }],
+      a: ["a", 1],
+      name: ["name", "x"],
+      none: ["none", null],
+      holder: ["holder", holder],
     });
     tf.dispose(treeLeaves(tree));
   });

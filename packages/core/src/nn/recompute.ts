@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { Rng } from "../rng.ts";
-import { isRecord, isTensor, type Tree, treeLeaves } from "../tree.ts";
+import { isTensor, type Tree, treeLeaves, treeMapLeaves } from "../tree.ts";
 import { customOp } from "./custom-op.ts";
 import { fusedOp } from "./fused.ts";
 
@@ -30,7 +30,7 @@ export function recompute<I extends Tree, C extends Tree = undefined>(
   ...[constants]: C extends undefined ? [] : [constants: C]
 ): tf.Tensor {
   const replaced = new Map<Rng, Rng>();
-  const begun = mapLeaves(inputs, (leaf) => {
+  const begun = treeMapLeaves(inputs, (leaf) => {
     if (!(leaf instanceof Rng)) return leaf;
     if (!replaced.has(leaf)) replaced.set(leaf, leaf.copy());
     return replaced.get(leaf)!;
@@ -58,7 +58,7 @@ export function recompute<I extends Tree, C extends Tree = undefined>(
           );
         return rngs.get(leaf);
       };
-      const again = { inputs: mapLeaves(begun, rebuild) as I, constants: mapLeaves(constants, readSaved) as C };
+      const again = { inputs: treeMapLeaves(begun, rebuild) as I, constants: treeMapLeaves(constants, readSaved) as C };
       function readSaved(leaf: unknown): unknown {
         return isTensor(leaf) ? saved[`constant${other++}`] : leaf;
       }
@@ -78,11 +78,4 @@ export function recompute<I extends Tree, C extends Tree = undefined>(
       );
     },
   });
-}
-
-/** A tree with every leaf, of whatever kind, replaced, in the order of `treeLeaves`. */
-function mapLeaves(tree: unknown, fn: (leaf: unknown) => unknown): unknown {
-  if (Array.isArray(tree)) return tree.map((child) => mapLeaves(child, fn));
-  if (isTensor(tree) || !isRecord(tree)) return fn(tree);
-  return Object.fromEntries(Object.keys(tree).map((key) => [key, mapLeaves(tree[key], fn)]));
 }

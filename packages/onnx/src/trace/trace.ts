@@ -1,4 +1,4 @@
-import { isTensor, Rng, treeMap, treeVisit } from "@genai/core";
+import { isTensor, Rng, treeMap, treeMapLeaves, treeVisit } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { type ConstantData, drawName, Graph, type Value } from "../graph/graph.ts";
 import { tensorInfoOf, withActiveBackend } from "../tfjs-engine.ts";
@@ -134,7 +134,7 @@ function record(
     return { input, tensor: () => backend.tensorOf(value) };
   };
   const recorders = new Map<Rng, RecordingRng>();
-  const placeholders = mapLeaves(args, (leaf) => {
+  const placeholders = treeMapLeaves(args, (leaf) => {
     if (isTensor(leaf)) {
       const type = elementType(leaf.dtype, `${what}: an argument`);
       const read = () => access.read(leaf);
@@ -184,16 +184,6 @@ function rebuilder(template: unknown, leaves: readonly ResultLeaf[]): Traced["re
 }
 
 const elementsOf = ({ dataId }: tf.Tensor) => tensorInfoOf(dataId)!.backend.readSync(dataId) as Float32Array;
-
-/** Rebuilds a tree with every leaf, of whatever kind, replaced. */
-function mapLeaves(tree: unknown, fn: (leaf: unknown) => unknown): unknown {
-  if (isTensor(tree) || tree instanceof Rng) return fn(tree);
-  if (Array.isArray(tree)) return tree.map((child) => mapLeaves(child, fn));
-  if (typeof tree === "object" && tree !== null) {
-    return Object.fromEntries(Object.entries(tree).map(([key, child]) => [key, mapLeaves(child, fn)]));
-  }
-  return fn(tree);
-}
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && typeof (value as PromiseLike<unknown>).then === "function";
