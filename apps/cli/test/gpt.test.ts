@@ -61,6 +61,9 @@ describe("genai train gpt", () => {
     for (const part of ["Validation loss", "Bits per character", "Step 10", "<pre", "verse.txt"]) {
       expect(html).toContain(part);
     }
+    // Options that are empty are left out.
+    expect(html).toContain("evalBatches 2");
+    expect(html).not.toContain("samplePrompt");
   });
 
   it("leaves a model that loads in TypeScript in five lines", async () => {

@@ -52,7 +52,7 @@ export function reportOf({ config, charts, lines, result, outcome }: ReportedRun
   });
 }
 
-/** "latentDim 16, hiddenChannels 32 64" */
+/** "latentDim 16, hiddenChannels 32 64"; what is empty, as a prompt that was not given, is left out. */
 function describe(record: unknown): string {
   const text = (value: unknown): string => {
     if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return value.join(" ");
@@ -65,7 +65,8 @@ function describe(record: unknown): string {
     return json.length > 200 ? `${json.slice(0, 200)}...` : json;
   };
   return Object.entries(record as object)
-    .filter(([, value]) => value !== null)
-    .map(([name, value]) => `${name} ${text(value)}`)
+    .map(([name, value]) => [name, value === null ? "" : text(value)])
+    .filter(([, value]) => value !== "")
+    .map((entry) => entry.join(" "))
     .join(", ");
 }
