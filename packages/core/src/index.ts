@@ -235,6 +235,7 @@ export {
   type Tree,
   treeDispose,
   treeEntries,
+  treeFreeze,
   treeKeep,
   treeLeaves,
   treeMap,

@@ -128,6 +128,18 @@ export function treeKeep<T extends Tree>(tree: T): T {
   return tree;
 }
 
+/**
+ * Freezes the records and arrays of a tree. Its tensors are then the same for ever, and who has seen it before knows it again without a
+ * walk: compiled functions do.
+ */
+export function treeFreeze<T extends Tree>(tree: T): T {
+  if (!isTensor(tree) && (Array.isArray(tree) || isRecord(tree))) {
+    for (const child of Object.values(tree)) treeFreeze(child);
+    Object.freeze(tree);
+  }
+  return tree;
+}
+
 /** The number of elements in all tensors of the tree: for `params`, the parameter count. */
 export function countParams(tree: Tree): number {
   return treeLeaves(tree).reduce((n, tensor) => n + tensor.size, 0);

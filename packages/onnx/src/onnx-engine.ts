@@ -73,8 +73,12 @@ interface RecentCall {
   readonly pattern: CallPattern;
   readonly key: string;
   readonly plan: Plan;
-  /** What stands where the graph has constants: the tensors by their ids, and their data by its number. */
-  readonly fixed: { readonly tensors: readonly number[]; readonly data: readonly number[] };
+  /** The tensors that stand where the graph has constants, outside of frozen trees: their numbers, their ids, and their data's. */
+  readonly fixed: {
+    readonly places: readonly number[];
+    readonly ids: readonly number[];
+    readonly data: readonly number[];
+  };
 }
 
 /** A call that has begun. */
@@ -86,6 +90,12 @@ interface Call {
   readonly held: readonly HeldData[];
   /** Outputs that may be written where an argument is, since that was donated. */
   readonly inPlace: Plan["inPlace"];
+}
+
+interface Results {
+  readonly outputs: readonly OrtTensor[];
+  /** Outputs that were written where an argument is: they are that argument, with other elements. */
+  readonly written: ReadonlyMap<number, number>;
 }
 
 class OnnxEngine implements Engine {
@@ -130,14 +140,17 @@ class OnnxEngine implements Engine {
       for (const call of recent) {
         const flat = matchCall(args, call.pattern);
         if (!flat || !hasFixed(flat, call)) continue;
+        // What is wrong with them is told below.
+        if (call.plan.needed.some((i) => flat.tensors[i]!.isDisposed)) break;
         if (call !== recent[0]) remember(call);
         return { plan: call.plan, flat };
       }
       const flat = flattenArguments(args);
       const { key, plan } = planFor(flat, args);
-      const { fixed: places } = plan.traced;
-      const fixed = { tensors: places.map((i) => flat.tensors[i]!.id), data: fixedData(flat, places) };
-      remember({ pattern: callPattern(args, flat), key, plan, fixed });
+      const pattern = callPattern(args, flat);
+      const places = plan.traced.fixed.filter((i) => !pattern.frozen.has(i));
+      const ids = places.map((i) => flat.tensors[i]!.id);
+      remember({ pattern, key, plan, fixed: { places, ids, data: fixedData(flat, places) } });
       return { plan, flat };
     };
     const remember = (call: RecentCall) => {
@@ -236,14 +249,16 @@ class OnnxEngine implements Engine {
     try {
       const turn = this.#queue.then(() => this.#run(call));
       this.#queue = turn.catch(() => {});
-      const results = await turn;
+      const { outputs, written } = await turn;
       const owned: tf.Tensor[] = [];
       return plan.traced.rebuild((leaf: ResultLeaf) => {
-        if ("argument" in leaf) return tensorOver(held[leaf.argument]!);
-        const made = owned[leaf.output];
+        const argument = "argument" in leaf ? leaf.argument : written.get(leaf.output);
+        if (argument !== undefined) return tensorOver(held[argument]!);
+        const { output } = leaf as { output: number };
+        const made = owned[output];
         if (made) return shareTensor(made);
-        const tensor = this.#storage.adopt(results[leaf.output]!);
-        owned[leaf.output] = tensor;
+        const tensor = this.#storage.adopt(outputs[output]!);
+        owned[output] = tensor;
         return tensor;
       });
     } finally {
@@ -263,13 +278,14 @@ class OnnxEngine implements Engine {
     return draws;
   }
 
-  async #run({ what, plan, held, draws, inPlace }: Call): Promise<OrtTensor[]> {
+  async #run({ what, plan, held, draws, inPlace }: Call): Promise<Results> {
     const program = await plan.program.catch((error: unknown) => {
       throw new Error(`${this.name} engine: the graph of ${what} was refused by ONNX Runtime: ${messageOf(error)}`, {
         cause: error,
       });
     });
-    if (!program) return [];
+    const written = new Map<number, number>();
+    if (!program) return { outputs: [], written };
     const feeds: Record<string, OrtTensor> = {};
     for (const { argument, value } of plan.feeds) {
       const { dataId, backend } = held[argument]!;
@@ -283,16 +299,16 @@ class OnnxEngine implements Engine {
       // What others hold too, they may read later.
       if (backend.refCount(dataId) === 1) places.set(output, feeds[plan.traced.arguments[argument]!.input!]!);
     }
-    let results: OrtTensor[];
     try {
-      results = await program.run(feeds, places);
+      const outputs = await program.run(feeds, places);
+      for (const { output, argument } of inPlace) {
+        const isOwn = held[argument]!.backend === this.#storage;
+        if (isOwn && places.has(output) && outputs[output] === places.get(output)) written.set(output, argument);
+      }
+      return { outputs, written };
     } catch (error) {
       throw new Error(`${this.name} engine: running ${what} failed: ${messageOf(error)}`, { cause: error });
     }
-    for (const { output, argument } of inPlace) {
-      if (places.has(output) && results[output] === places.get(output)) this.#storage.forget(held[argument]!.dataId);
-    }
-    return results;
   }
 
   #tensor(value: Value, data: Float32Array | Int32Array | Uint8Array): OrtTensor {
@@ -342,9 +358,8 @@ const fixedData = ({ tensors }: FlatArguments, fixed: readonly number[]): number
   fixed.map((i) => numberOf(tensors[i]!.dataId));
 
 /** Whether the same data stands where the call's graph has constants. */
-const hasFixed = (flat: FlatArguments, { plan, fixed }: RecentCall): boolean =>
-  plan.traced.fixed.every((place, i) => flat.tensors[place]!.id === fixed.tensors[i]) ||
-  sameDims(fixedData(flat, plan.traced.fixed), fixed.data);
+const hasFixed = (flat: FlatArguments, { fixed: { places, ids, data } }: RecentCall): boolean =>
+  places.every((place, i) => flat.tensors[place]!.id === ids[i]) || sameDims(fixedData(flat, places), data);
 
 /** Holds the tensors with these numbers. The others leave holes. */
 function holdAll(tensors: readonly tf.Tensor[], numbers: readonly number[]): HeldData[] {

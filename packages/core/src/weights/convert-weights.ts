@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs";
 import { fusedOp } from "../nn/fused.ts";
-import { isRecord, isTensor, type Tree, treeDispose } from "../tree.ts";
+import { isRecord, isTensor, type Tree, treeDispose, treeFreeze } from "../tree.ts";
 import { type Blocks, fromBlocks, GROUP_SIZES, type GroupSize, MIN_GROUP_SIZE, toBlocks } from "./blocks.ts";
 import { fromPanels, type MatrixData, type MatrixLayout, toPanels } from "./panels.ts";
 
@@ -35,7 +35,7 @@ export interface ConvertWeightsOptions {
 
 /**
  * The parameters with their matrices in another form: tensors of their own, with `consume` in the place of the old ones.
- * Matrices that a format cannot hold (rounded ones need inputs in multiples of 32) stay as they are.
+ * Matrices that a format cannot hold (rounded ones need inputs in multiples of 32) stay as they are. The tree is frozen.
  *
  * @throws if the group size is none of 32, 64 and 128
  */
@@ -73,7 +73,7 @@ export async function convertWeights(params: Tree, options: ConvertWeightsOption
     return record;
   };
   try {
-    return await walk(params, "");
+    return treeFreeze(await walk(params, ""));
   } catch (error) {
     treeDispose(made);
     throw error;

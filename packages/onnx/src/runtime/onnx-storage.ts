@@ -33,11 +33,6 @@ export class OnnxStorage extends CountedBackend<Entry> {
     return this.entries.get(dataId)?.tensor;
   }
 
-  /** Gives up a tensor whose memory another tensor has taken over. */
-  forget(dataId: object): void {
-    this.entries.delete(dataId);
-  }
-
   override readSync(dataId: object): tf.backend_util.BackendValues {
     const { tensor } = this.entries.get(dataId)!;
     if (tensor.location !== "cpu" && tensor.location !== "cpu-pinned") {

@@ -1,4 +1,4 @@
-import { isRecord, isTensor, Rng } from "@genai/core";
+import { isRecord, isTensor, Rng, treeLeaves } from "@genai/core";
 import type * as tf from "@tensorflow/tfjs";
 import type { FlatArguments } from "./trace.ts";
 
@@ -9,6 +9,7 @@ import type { FlatArguments } from "./trace.ts";
 type Pattern =
   | { readonly is: "tensor"; readonly id: number; readonly dtype: string; readonly shape: readonly number[] }
   | { readonly is: "rng"; readonly number: number }
+  | { readonly is: "frozen"; readonly tree: WeakRef<object> }
   | { readonly is: "array"; readonly children: readonly Pattern[] }
   | { readonly is: "record"; readonly keys: readonly string[]; readonly children: readonly Pattern[] }
   | { readonly is: "plain"; readonly value: unknown };
@@ -18,21 +19,54 @@ export interface CallPattern {
   readonly key: string;
   readonly paths: readonly string[];
   readonly pattern: Pattern;
+  /** Which tensors, by their numbers, are in frozen trees: of calls that match they are the same. */
+  readonly frozen: ReadonlySet<number>;
 }
 
 export function callPattern(args: readonly unknown[], flat: FlatArguments): CallPattern {
+  const frozen = new Set<number>();
+  let count = 0;
   const of = (node: unknown): Pattern => {
-    if (isTensor(node)) return { is: "tensor", id: node.id, dtype: node.dtype, shape: [...node.shape] };
+    if (isTensor(node)) {
+      count += 1;
+      return { is: "tensor", id: node.id, dtype: node.dtype, shape: [...node.shape] };
+    }
     if (node instanceof Rng) return { is: "rng", number: flat.rngs.indexOf(node) };
+    const leaves = frozenLeaves(node);
+    if (leaves) {
+      for (const _ of leaves) frozen.add(count++);
+      return { is: "frozen", tree: new WeakRef(node as object) };
+    }
     if (Array.isArray(node)) return { is: "array", children: node.map(of) };
     if (!isRecord(node)) return { is: "plain", value: node };
     const keys = Object.keys(node);
     return { is: "record", keys, children: keys.map((key) => of(node[key])) };
   };
-  return { key: flat.key, paths: flat.paths, pattern: of(args) };
+  return { key: flat.key, paths: flat.paths, pattern: of(args), frozen };
 }
 
-/** The arguments flattened, if they are of the pattern: what `flattenArguments` gives. */
+/** The tensors of trees that are frozen all the way down, as far as they were looked at. */
+const leavesOfFrozen = new WeakMap<object, readonly tf.Tensor[]>();
+
+function frozenLeaves(node: unknown): readonly tf.Tensor[] | undefined {
+  if (typeof node !== "object" || node === null) return undefined;
+  let leaves = leavesOfFrozen.get(node);
+  if (!leaves && isFrozenTree(node)) {
+    leaves = treeLeaves(node);
+    leavesOfFrozen.set(node, leaves);
+  }
+  return leaves;
+}
+
+function isFrozenTree(node: unknown): boolean {
+  if (isTensor(node) || typeof node !== "object" || node === null) return true;
+  return (Array.isArray(node) || isRecord(node)) && Object.isFrozen(node) && Object.values(node).every(isFrozenTree);
+}
+
+/**
+ * The arguments flattened, if they are of the pattern: what `flattenArguments` gives, but that tensors of frozen trees may have been
+ * disposed of.
+ */
 export function matchCall(args: readonly unknown[], { key, paths, pattern }: CallPattern): FlatArguments | undefined {
   const tensors: tf.Tensor[] = [];
   const rngs: Rng[] = [];
@@ -47,6 +81,11 @@ export function matchCall(args: readonly unknown[], { key, paths, pattern }: Cal
         if (!(node instanceof Rng)) return false;
         if (p.number === rngs.length) return rngs.push(node) > 0 && rngs.indexOf(node) === p.number;
         return rngs[p.number] === node;
+      case "frozen":
+        if (node !== p.tree.deref()) return false;
+        // One by one, as arguments of a function there may be too many.
+        for (const leaf of leavesOfFrozen.get(node as object)!) tensors.push(leaf);
+        return true;
       case "array":
         if (!Array.isArray(node) || node.length !== p.children.length) return false;
         for (let i = 0; i < node.length; i++) if (!matches(node[i], p.children[i]!)) return false;

@@ -15,6 +15,7 @@ import {
   throwIfAborted,
   toRoundedMatrix,
   treeDispose,
+  treeFreeze,
   treeMap,
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
@@ -221,7 +222,7 @@ export async function loadConverted(
       treeDispose([...loaded.values()]);
       throw error;
     }
-    const params = treeMap(template, (_, path) => loaded.get(path));
+    const params = treeFreeze(treeMap(template, (_, path) => loaded.get(path)));
     const countParams = [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
     return {
       architecture,
