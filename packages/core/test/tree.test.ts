@@ -1,6 +1,15 @@
 import * as tf from "@tensorflow/tfjs";
 import { describe, expect, it } from "vitest";
-import { countParams, isRecord, isTensor, treeEntries, treeLeaves, treeMap, treeMapLeaves } from "../src/index.ts";
+import {
+  countParams,
+  isRecord,
+  isTensor,
+  treeEntries,
+  treeFreeze,
+  treeLeaves,
+  treeMap,
+  treeMapLeaves,
+} from "../src/index.ts";
 
 describe("trees", () => {
   it("know tensors, variables among them, from everything else", () => {
@@ -47,5 +56,16 @@ describe("trees", () => {
       holder: ["holder", holder],
     });
     tf.dispose(treeLeaves(tree));
+  });
+
+  it("freeze their records and arrays, not their tensors or what else they hold", () => {
+    const holder = new (class {
+      x = 1;
+    })();
+    const tree = treeFreeze({ a: [tf.scalar(1), { b: tf.scalar(2) }], holder });
+    expect([tree, tree.a, tree.a[1]].every((node) => Object.isFrozen(node))).toBe(true);
+    expect([tree.a[0], holder].some((node) => Object.isFrozen(node))).toBe(false);
+    tf.dispose(treeLeaves(tree));
+    expect(treeLeaves(tree).every((tensor) => tensor.isDisposed)).toBe(true);
   });
 });

@@ -6,7 +6,6 @@ import {
   type Rng,
   silenceTfjsBanner,
   treeDispose,
-  treeLeaves,
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { Tensor as OrtTensor } from "onnxruntime-common";
@@ -64,8 +63,10 @@ interface Plan {
   readonly needed: readonly number[];
   /** Undefined for a function that only hands its arguments back. */
   readonly program: Promise<Program | undefined>;
-  /** Outputs that can be written where an argument is, by their numbers. */
+  /** Outputs that can be written where a donated argument is, by their numbers. */
   readonly inPlace: readonly { readonly output: number; readonly argument: number }[];
+  /** The donated arguments' tensors, by their numbers. */
+  readonly gifts: readonly number[];
 }
 
 /** A call to compare others with. */
@@ -88,8 +89,6 @@ interface Call {
   readonly draws: ReadonlyMap<string, Float32Array | Int32Array>;
   /** The arguments' tensors that are needed, at their numbers. */
   readonly held: readonly HeldData[];
-  /** Outputs that may be written where an argument is, since that was donated. */
-  readonly inPlace: Plan["inPlace"];
 }
 
 interface Results {
@@ -163,7 +162,8 @@ class OnnxEngine implements Engine {
       let key = flat.key + fixedData(flat, fixedArguments.get(flat.key) ?? []).join();
       const known = plans.get(key);
       if (known) return { key, plan: known };
-      const plan = this.#plan(fn as (...args: never[]) => unknown, args);
+      const gifts = new Set(flat.paths.flatMap((path, i) => (donated.includes(Number.parseInt(path, 10)) ? [i] : [])));
+      const plan = this.#plan(fn as (...args: never[]) => unknown, args, gifts);
       fixedArguments.set(flat.key, plan.traced.fixed);
       key = flat.key + fixedData(flat, plan.traced.fixed).join();
       const [oldest] = plans.keys();
@@ -177,7 +177,6 @@ class OnnxEngine implements Engine {
     const run = async (...args: A): Promise<R> => {
       // Everything that depends on the moment of the call happens before the first await: random numbers are drawn in the
       // order of the calls, and the arguments are held, so that the caller may dispose of them meanwhile.
-      const gifts = new Set(donated.flatMap((position) => treeLeaves(args[position])));
       let call: Call;
       try {
         this.#assertUsable(what);
@@ -188,10 +187,11 @@ class OnnxEngine implements Engine {
           plan,
           draws: this.#draw(plan.traced, flat.rngs),
           held: holdAll(flat.tensors, plan.needed),
-          inPlace: plan.inPlace.filter(({ argument }) => gifts.has(flat.tensors[argument]!)),
         };
-      } finally {
-        treeDispose([...gifts]);
+        for (const i of plan.gifts) if (!flat.tensors[i]!.isDisposed) flat.tensors[i]!.dispose();
+      } catch (error) {
+        treeDispose(donated.map((position) => args[position]));
+        throw error;
       }
       return (await this.#execute(call)) as R;
     };
@@ -215,7 +215,7 @@ class OnnxEngine implements Engine {
     if (this.#disposed) throw new Error(`${this.name} engine: ${what} was called after dispose(); create a new engine`);
   }
 
-  #plan(fn: (...args: never[]) => unknown, args: readonly unknown[]): Plan {
+  #plan(fn: (...args: never[]) => unknown, args: readonly unknown[], gifts: ReadonlySet<number>): Plan {
     const { graph, outputs, traced } = trace(fn, args, {
       read: (tensor) => this.#elementsOf(tensor),
       viewable: ({ dataId }) => isInPlace(tensorInfoOf(dataId)!.backend),
@@ -239,9 +239,9 @@ class OnnxEngine implements Engine {
     const inPlace = outputs.flatMap((value, output) => {
       const place = graph.inPlace.get(value);
       const argument = place ? traced.arguments.indexOf(place) : -1;
-      return argument >= 0 ? [{ output, argument }] : [];
+      return gifts.has(argument) ? [{ output, argument }] : [];
     });
-    return { traced, feeds, draws, needed, program, inPlace };
+    return { traced, feeds, draws, needed, program, inPlace, gifts: [...gifts] };
   }
 
   async #execute(call: Call): Promise<unknown> {
@@ -278,7 +278,7 @@ class OnnxEngine implements Engine {
     return draws;
   }
 
-  async #run({ what, plan, held, draws, inPlace }: Call): Promise<Results> {
+  async #run({ what, plan, held, draws }: Call): Promise<Results> {
     const program = await plan.program.catch((error: unknown) => {
       throw new Error(`${this.name} engine: the graph of ${what} was refused by ONNX Runtime: ${messageOf(error)}`, {
         cause: error,
@@ -294,14 +294,14 @@ class OnnxEngine implements Engine {
     }
     for (const value of plan.draws) feeds[value.input!] = this.#tensor(value, draws.get(value.input!)!);
     const places = new Map<number, OrtTensor>();
-    for (const { output, argument } of inPlace) {
+    for (const { output, argument } of plan.inPlace) {
       const { dataId, backend } = held[argument]!;
       // What others hold too, they may read later.
       if (backend.refCount(dataId) === 1) places.set(output, feeds[plan.traced.arguments[argument]!.input!]!);
     }
     try {
       const outputs = await program.run(feeds, places);
-      for (const { output, argument } of inPlace) {
+      for (const { output, argument } of plan.inPlace) {
         const isOwn = held[argument]!.backend === this.#storage;
         if (isOwn && places.has(output) && outputs[output] === places.get(output)) written.set(output, argument);
       }

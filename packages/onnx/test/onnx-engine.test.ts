@@ -1,4 +1,16 @@
-import { adamw, createEngine, type Engine, linear, Rng, replaceState, treeDispose, valueAndGrad } from "@genai/core";
+import {
+  adamw,
+  createEngine,
+  type Engine,
+  linear,
+  plainWeights,
+  Rng,
+  replaceState,
+  scatterInto,
+  treeDispose,
+  treeFreeze,
+  valueAndGrad,
+} from "@genai/core";
 import { createOnnxEngine } from "@genai/onnx";
 import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -65,6 +77,83 @@ describe("the compiled engine", () => {
     expect(await values(await sum(tree))).toEqual([21, 22, 23]);
     tree.a.dispose();
     await expect(sum(tree)).rejects.toThrow("disposed of");
+  });
+
+  it("knows frozen trees again, and looks at those that are frozen in part", async () => {
+    let traces = 0;
+    const sum = engine.compile(({ w, n }: { w: tf.Tensor[]; n: { b: tf.Tensor } }, x: tf.Tensor) => {
+      traces += 1;
+      const b = plainWeights<{ b: tf.Tensor }>(n, { constant: true }).b;
+      return tf.add(tf.add(w[0]!, b), x);
+    });
+    const tree = (w: number, b: number) => ({ w: [tf.tensor([w])], n: { b: tf.tensor([b, b]) } });
+    const x = tf.tensor([0.5]);
+    const [first, second] = [treeFreeze(tree(1, 10)), treeFreeze(tree(2, 20))];
+    for (let call = 0; call < 3; call++) {
+      expect(await values(await sum(first, x))).toEqual([11.5, 11.5]);
+      expect(await values(await sum(second, tf.tensor([call])))).toEqual([22 + call, 22 + call]);
+    }
+    // One graph for each: the biases are constants.
+    expect(traces).toBe(2);
+
+    const half = tree(3, 30);
+    Object.freeze(half);
+    Object.freeze(half.n);
+    expect(await values(await sum(half, x))).toEqual([33.5, 33.5]);
+    half.w[0] = tf.tensor([4]);
+    expect(await values(await sum(half, x))).toEqual([34.5, 34.5]);
+
+    first.w[0]!.dispose();
+    await expect(sum(first, x)).rejects.toThrow("disposed of (argument 0.w.0)");
+    expect(await values(await sum(second, x))).toEqual([22.5, 22.5]);
+  });
+
+  it("writes where a donated tensor is, unless others have it too", async () => {
+    const write = engine.compile(
+      (given: { x: tf.Tensor4D }, at: tf.Tensor2D, by: tf.Tensor2D, other: tf.Tensor) => ({
+        x: scatterInto(given.x, at, by),
+        sum: tf.sum(other),
+      }),
+      { donated: [0] },
+    );
+    const at = tf.tensor2d([[0, 0, 1]], [1, 3], "int32");
+    const by = tf.tensor2d([[5, 6]]);
+    const make = engine.compile((x: tf.Tensor4D) => tf.mul(x, 1.5) as tf.Tensor4D);
+    const before = tf.memory().numTensors;
+    let x = await make(tf.ones<tf.Rank.R4>([1, 1, 2, 2]) as tf.Tensor4D);
+    const { dataId } = x;
+    const results: { x: tf.Tensor4D; sum: tf.Tensor }[] = [];
+    for (let call = 0; call < 3; call++) {
+      const given = x;
+      results.push(await write({ x: given }, at, by, tf.scalar(call)));
+      expect(given.isDisposed).toBe(true);
+      x = results.at(-1)!.x;
+    }
+    // The same data, with other elements.
+    expect(x.dataId).toBe(dataId);
+    expect(await values(x)).toEqual([1.5, 1.5, 5, 6]);
+
+    // What is given as another argument too is read as it was.
+    const fresh = await make(tf.ones<tf.Rank.R4>([1, 1, 2, 2]) as tf.Tensor4D);
+    const both = await write({ x: fresh }, at, by, fresh);
+    expect([await values(both.x), await values(both.sum)]).toEqual([[1.5, 1.5, 5, 6], [6]]);
+    const held = await make(tf.ones<tf.Rank.R4>([1, 1, 2, 2]) as tf.Tensor4D);
+    const clone = held.clone();
+    const apart = await write({ x: held }, at, by, by);
+    expect([await values(apart.x), await values(clone)]).toEqual([
+      [1.5, 1.5, 5, 6],
+      [1.5, 1.5, 1.5, 1.5],
+    ]);
+
+    // Gone also where the call fails.
+    const wrong = await make(tf.ones<tf.Rank.R4>([1, 1, 2, 2]) as tf.Tensor4D);
+    await expect(write({ x: wrong }, at, tf.ones([1, 3]), by)).rejects.toThrow();
+    expect(wrong.isDisposed).toBe(true);
+    treeDispose([results, both, apart, clone]);
+    // What is left are arguments: five to the functions that multiply and fail, three numbers.
+    expect(tf.memory().numTensors - before).toBe(8);
+    write.dispose();
+    make.dispose();
   });
 
   it("keeps the graphs of the latest 64 kinds of calls, in whatever order they come", async () => {

@@ -161,6 +161,7 @@ describeOnEngines("convertWeights", (engine, name) => {
     const kept = model();
     const converted = await convertWeights(kept, { format: "int4", layoutOf });
     expect(treeEntries(kept).every(([, t]) => !t.isDisposed)).toBe(true);
+    expect(Object.isFrozen(converted) && !Object.isFrozen(kept)).toBe(true);
     treeDispose([kept, converted]);
     expect(tf.memory().numTensors).toBe(before);
     const consumed = model();
