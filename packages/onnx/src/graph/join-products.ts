@@ -17,7 +17,7 @@ export function joinProducts(outputs: readonly Value[]): Value[] {
     const group = groups.get(keyOf(node) ?? "") ?? [];
     if (group.length < 2) return undefined;
     if (!parts.has(node)) {
-      const widths = group.map(({ outputs: [product] }) => product!.shape[1]!);
+      const widths = group.map(({ outputs: [product] }) => product!.shape.at(-1)!);
       const width = widths.reduce((a, b) => a + b);
       const x = now(node.inputs[0]!);
       const rest = node.inputs.slice(1).map((value, i) => {
@@ -26,9 +26,10 @@ export function joinProducts(outputs: readonly Value[]): Value[] {
         return g.constant(value.type, [width, ...value.shape.slice(1)], data);
       });
       const attributes = { ...node.attributes, N: { int: width } };
-      const product = g.node(node.op, [x, ...rest], "float32", [x.shape[0]!, width], attributes, node.domain);
-      const shapes = widths.map((n) => ({ type: product.type, shape: [x.shape[0]!, n] }));
-      const split = g.nodes("Split", [product, g.int64s(widths)], shapes, { axis: { int: 1 } });
+      const rows = x.shape.slice(0, -1);
+      const product = g.node(node.op, [x, ...rest], "float32", [...rows, width], attributes, node.domain);
+      const shapes = widths.map((n) => ({ type: product.type, shape: [...rows, n] }));
+      const split = g.nodes("Split", [product, g.int64s(widths)], shapes, { axis: { int: rows.length } });
       for (const [i, member] of group.entries()) parts.set(member, split[i]!);
     }
     return parts.get(node);

@@ -15,6 +15,7 @@ import {
   where,
 } from "../graph/operators.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
+import { tokenRows } from "./token-rows.ts";
 
 // The fused operators of @genai/core's layers: kernels of our own names that ONNX Runtime has as one operator, or that
 // can be written with fewer passes over memory than their parts. Shapes: N rows, C channels, V classes.
@@ -44,17 +45,17 @@ const geluGrad: Lowering = ({ graph: g, inputs: { x, dy }, attrs }) => {
 
 /** Normalised rows, their scale factors and, for layer norm, the operator's own output; shared by value and gradient. */
 function layerNormNodes(g: Graph, x: Value, weight: Value, bias: Value, eps: number) {
-  const n = [x.shape[0]!, 1];
-  const outputs = [
-    { type: "float32" as const, shape: x.shape },
-    { type: "float32" as const, shape: n },
-    { type: "float32" as const, shape: n },
-  ];
-  return g.nodes("LayerNormalization", [x, weight, bias], outputs, { axis: { int: 1 }, epsilon: { float: eps } }) as [
+  const rows = tokenRows(x);
+  const n = [...rows.shape.slice(0, -1), 1];
+  const outputs = [rows.shape, n, n].map((shape) => ({ type: "float32" as const, shape }));
+  const attributes = { axis: { int: -1 }, epsilon: { float: eps } };
+  const [y, mean, rstd] = g.nodes("LayerNormalization", [rows, weight, bias], outputs, attributes) as [
     Value,
     Value,
     Value,
   ];
+  const column = [x.shape[0]!, 1];
+  return [reshape(g, y, x.shape), reshape(g, mean, column), reshape(g, rstd, column)] as const;
 }
 
 /** The statistics that the forward pass of the same graph computed for `x`, so that the gradient need not repeat them. */
@@ -99,11 +100,13 @@ const rmsScale = (g: Graph, x: Value, eps: number) => {
 
 /** Node by node in the form that ONNX Runtime makes one operator of. */
 const rmsNorm: Lowering = ({ graph: g, inputs: { x, weight }, attrs }) => {
-  const [rows, column] = [x!.shape, [x!.shape[0]!, 1]];
-  const square = g.node("Pow", [x!, f(g, 2)], "float32", rows);
+  const rows = tokenRows(x!);
+  const { shape } = rows;
+  const column = [...shape.slice(0, -1), 1];
+  const square = g.node("Pow", [rows, f(g, 2)], "float32", shape);
   const mean = g.node("ReduceMean", [square, g.int64s([-1])], "float32", column, { keepdims: { int: 1 } });
   const rms = g.node("Sqrt", [g.node("Add", [mean, f(g, attrs.eps)], "float32", column)], "float32", column);
-  return g.node("Mul", [g.node("Div", [x!, rms], "float32", rows), weight!], "float32", rows);
+  return reshape(g, g.node("Mul", [g.node("Div", [rows, rms], "float32", shape), weight!], "float32", shape), x!.shape);
 };
 
 /** dx = r (h - xhat mean(h xhat)) with h = dy * weight, r the scale; root mean square norm, Zhang & Sennrich 2019. */

@@ -14,6 +14,7 @@ import {
   where,
 } from "../graph/operators.ts";
 import { type Lowering, type LoweringTable, normaliseAxes } from "./lowering.ts";
+import { tokenRows } from "./token-rows.ts";
 import { gatherForm } from "./weights.ts";
 
 const stack: Lowering = ({ graph: g, inputs, attrs }) => {
@@ -91,7 +92,11 @@ const stridedSlice: Lowering = ({ graph: g, inputs: { x }, attrs }) => {
 const gatherV2: Lowering = ({ graph: g, inputs: { x, indices }, attrs }) => {
   const [axis] = normaliseAxes(attrs.axis, x!.shape.length);
   const batchDims: number = attrs.batchDims ?? 0;
-  if (batchDims === 0) return (axis === 0 && gatherForm(g, x!, indices!)) || gather(g, x!, indices!, axis!);
+  if (batchDims === 0 && axis === 0) {
+    const rows = gatherForm(g, x!, indices!) ?? gather(g, x!, tokenRows(indices!), 0);
+    return reshape(g, rows, [...indices!.shape, ...x!.shape.slice(1)]);
+  }
+  if (batchDims === 0) return gather(g, x!, indices!, axis!);
   // Batches are gathered from the flattened batch axes, each with its own offset.
   const batch = x!.shape.slice(0, batchDims);
   const rest = x!.shape.slice(batchDims);

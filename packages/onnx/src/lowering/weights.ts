@@ -1,6 +1,7 @@
 import { type Graph, sizeOf, type Value } from "../graph/graph.ts";
 import { add, binary, cast, gather, iota, mul, reshape, sub, transpose } from "../graph/operators.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
+import { tokenRows } from "./token-rows.ts";
 
 // Matrices that are held in another form (core's weights/). The graph gets the nodes that make the plain matrix; products
 // with it and gathers of its rows read the form itself, so that those nodes are left over and never written.
@@ -79,7 +80,11 @@ export function multiplyForm(
   const blocks = form.scales.shape[1]!;
   const codes = reshape(g, known.codes, [n, blocks, sizeOf(known.codes.shape) / (n * blocks)]);
   const attributes = { K: k, N: n, bits: form.bits, block_size: k / blocks, accuracy_level: 4 };
-  return g.node("MatMulNBits", [x, codes, known.scales], "float32", [t, n], integers(attributes), "com.microsoft");
+  const rows = tokenRows(x);
+  const inputs = [rows, codes, known.scales];
+  const shape = [...rows.shape.slice(0, -1), n];
+  const product = g.node("MatMulNBits", inputs, "float32", shape, integers(attributes), "com.microsoft");
+  return reshape(g, product, [t, n]);
 }
 
 /** Codes uint8 [N, K bits / 8] and scales as constants: operators prepare them when the graph is loaded, or are slow. */
@@ -108,11 +113,12 @@ export function addToProduct(g: Graph, a: Value, b: Value): Value | undefined {
     [a, b],
     [b, a],
   ] as const) {
-    const { node } = product;
+    const { node, shape } = tokenRows(product);
     if (node?.op !== "MatMulNBits" || node.inputs.length > 3 || bias.shape.length !== 1) continue;
-    if (bias.shape[0] !== product.shape[1]) continue;
+    if (bias.shape[0] !== shape.at(-1) || bias.shape[0] !== product.shape.at(-1)) continue;
     const inputs = [...node.inputs, null, null, bias];
-    return g.node("MatMulNBits", inputs, "float32", product.shape, { ...node.attributes }, "com.microsoft");
+    const sum = g.node("MatMulNBits", inputs, "float32", shape, { ...node.attributes }, "com.microsoft");
+    return reshape(g, sum, product.shape);
   }
   return undefined;
 }
@@ -132,8 +138,10 @@ export function gatherForm(g: Graph, matrix: Value, indices: Value): Value | und
     if (known) {
       const attributes = { bits: form.bits, block_size: k / form.scales.shape[1]!, gather_axis: 0, quantize_axis: 1 };
       const codes = reshape(g, known.codes, [form.outputs, (k * form.bits) / 8]);
-      const inputs = [codes, ids, known.scales];
-      const rows = g.node("GatherBlockQuantized", inputs, "float32", [count, k], integers(attributes), "com.microsoft");
+      const tokens = tokenRows(indices);
+      const inputs = [codes, tokens, known.scales];
+      const gathered = [...tokens.shape, k];
+      const rows = g.node("GatherBlockQuantized", inputs, "float32", gathered, integers(attributes), "com.microsoft");
       return reshape(g, rows, shape);
     }
     return reshape(g, decoded(g, gather(g, form.units, ids, 0), gather(g, form.scales, ids, 0), form.bits), shape);
