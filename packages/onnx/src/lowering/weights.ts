@@ -80,7 +80,8 @@ export function multiplyForm(
   const blocks = form.scales.shape[1]!;
   const codes = reshape(g, known.codes, [n, blocks, sizeOf(known.codes.shape) / (n * blocks)]);
   const attributes = { K: k, N: n, bits: form.bits, block_size: k / blocks, accuracy_level: 4 };
-  const rows = tokenRows(x);
+  // A wide result, as logits are, would be copied by a reshape behind it.
+  const rows = n > MAX_RESHAPED ? x : tokenRows(x);
   const inputs = [rows, codes, known.scales];
   const shape = [...rows.shape.slice(0, -1), n];
   const product = g.node("MatMulNBits", inputs, "float32", shape, integers(attributes), "com.microsoft");
@@ -103,6 +104,8 @@ function constants(g: Graph, form: Form & { kind: "blocks" }): { codes: Value; s
 }
 
 const codesOf = new WeakMap<Value, Value>();
+
+const MAX_RESHAPED = 2 ** 14;
 
 const integers = (values: Record<string, number>) =>
   Object.fromEntries(Object.entries(values).map(([name, int]) => [name, { int }]));

@@ -195,7 +195,20 @@ export function allowTokens(logits: tf.Tensor2D, allowed: tf.Tensor2D): tf.Tenso
 /** The likeliest token of each row of [B, V], the first of equals: int32 [B]; -1 where a logit is NaN or none is finite. */
 export function drawGreedily(logits: tf.Tensor2D): tf.Tensor1D {
   checkLogits("drawGreedily", logits);
-  return tf.tidy(() => orNothing(logits, tf.argMax(logits, -1).expandDims(1)).squeeze<tf.Tensor1D>([1]));
+  return tf.tidy(() => likeliest(logits, logits));
+}
+
+/** The place of the largest score in each row [B, V]: int32 [B]; -1 where nothing can be drawn from the logits. */
+function likeliest(scores: tf.Tensor2D, logits: tf.Tensor2D): tf.Tensor1D {
+  const [rows, vocab] = logits.shape;
+  const ids = tf.argMax(scores, -1).toInt() as tf.Tensor1D;
+  const firstOfRow = tf.tensor1d(
+    Int32Array.from({ length: rows }, (_, i) => i * vocab),
+    "int32",
+  );
+  // Its logit says whether there is any: another pass over the vocabulary for the maximum is not needed.
+  const best = tf.gather(logits.reshape([-1]), tf.add(ids, firstOfRow).toInt() as tf.Tensor1D);
+  return orNothing(logits, ids.expandDims(1), best.expandDims(1)).squeeze([1]);
 }
 
 /**
@@ -217,7 +230,7 @@ export function drawByInverseCdf(logits: tf.Tensor2D, uniform: tf.Tensor2D): tf.
     // Rounding must not lift a number to the total, which no token exceeds.
     const target = tf.minimum(tf.mul(uniform, total), tf.mul(total, 1 - 2 ** -22));
     const below = tf.lessEqual(tf.expandDims(cumulative, 1), tf.expandDims(target, 2)); // [B, N, V]
-    return orNothing(logits, tf.sum(below.toFloat(), -1).toInt());
+    return orNothing(logits, tf.sum(below.toFloat(), -1).toInt(), tf.max(logits, -1, true));
   });
 }
 
@@ -232,18 +245,21 @@ export function drawByGumbel(logits: tf.Tensor2D, uniform: tf.Tensor2D): tf.Tens
   checkLogits("drawByGumbel", logits);
   return tf.tidy(() => {
     const noise = tf.neg(tf.log(tf.neg(tf.log(uniform))));
-    return orNothing(logits, tf.argMax(tf.add(logits, noise), -1).expandDims(1)).squeeze<tf.Tensor1D>([1]);
+    return likeliest(tf.add(logits, noise), logits);
   });
 }
 
-/** `ids` [B, N] for the rows of logits that can be drawn from, -1 for the others; also where Infinity meets what was filtered out. */
-function orNothing(logits: tf.Tensor2D, ids: tf.Tensor): tf.Tensor2D {
+/**
+ * `ids` [B, N] for the rows of logits that can be drawn from, -1 for the others; also where Infinity meets what was filtered out.
+ *
+ * @param best [B, 1] the logit of a likeliest token of each row
+ */
+function orNothing(logits: tf.Tensor2D, ids: tf.Tensor, best: tf.Tensor): tf.Tensor2D {
   // One NaN makes a sum NaN, and what has been filtered out, -Infinity, does not.
   const isNumber = tf.logicalNot(tf.isNaN(tf.sum(logits, -1, true)));
   // Compared with NaN only where the result is discarded anyway.
-  const drawable = tf.logicalAnd(isNumber, tf.greater(tf.max(logits, -1, true), Number.NEGATIVE_INFINITY));
-  const fine = tf.cast(drawable, "int32");
-  return tf.sub(tf.mul(ids.toInt(), fine), tf.sub(tf.scalar(1, "int32"), fine)) as tf.Tensor2D;
+  const drawable = tf.logicalAnd(isNumber, tf.greater(best, Number.NEGATIVE_INFINITY));
+  return tf.where(tf.broadcastTo(drawable, ids.shape), ids, tf.fill(ids.shape, -1, "int32")) as tf.Tensor2D;
 }
 
 function keepWhere(logits: tf.Tensor2D, kept: tf.Tensor): tf.Tensor2D {
