@@ -93,7 +93,8 @@ const gatherV2: Lowering = ({ graph: g, inputs: { x, indices }, attrs }) => {
   const [axis] = normaliseAxes(attrs.axis, x!.shape.length);
   const batchDims: number = attrs.batchDims ?? 0;
   if (batchDims === 0 && axis === 0) {
-    const rows = gatherForm(g, x!, indices!) ?? gather(g, x!, tokenRows(indices!), 0);
+    const ids = tokenRows(indices!);
+    const rows = gatherForm(g, x!, ids) ?? gather(g, x!, ids, 0);
     return reshape(g, rows, [...indices!.shape, ...x!.shape.slice(1)]);
   }
   if (batchDims === 0) return gather(g, x!, indices!, axis!);

@@ -141,11 +141,8 @@ export function gatherForm(g: Graph, matrix: Value, indices: Value): Value | und
     if (known) {
       const attributes = { bits: form.bits, block_size: k / form.scales.shape[1]!, gather_axis: 0, quantize_axis: 1 };
       const codes = reshape(g, known.codes, [form.outputs, (k * form.bits) / 8]);
-      const tokens = tokenRows(indices);
-      const inputs = [codes, tokens, known.scales];
-      const gathered = [...tokens.shape, k];
-      const rows = g.node("GatherBlockQuantized", inputs, "float32", gathered, integers(attributes), "com.microsoft");
-      return reshape(g, rows, shape);
+      const inputs = [codes, indices, known.scales];
+      return g.node("GatherBlockQuantized", inputs, "float32", shape, integers(attributes), "com.microsoft");
     }
     return reshape(g, decoded(g, gather(g, form.units, ids, 0), gather(g, form.scales, ids, 0), form.bits), shape);
   }

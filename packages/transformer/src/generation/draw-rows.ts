@@ -1,6 +1,7 @@
 import { logSoftmax, type Rng } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { historiesOf, type SamplingOptions } from "./draw-tokens.ts";
+import { rowElements } from "./row-elements.ts";
 import {
   drawByInverseCdf,
   drawGreedily,
@@ -85,16 +86,10 @@ export function drawRows(logits: tf.Tensor2D, inputs: RowDrawInputs, shape: RowD
 }
 
 function logProbsOf(logits: tf.Tensor2D, ids: tf.Tensor1D, count: number): Omit<DrawnRows, "ids"> {
-  const [rows, vocab] = logits.shape;
-  const firstOfRow = tf.tensor1d(
-    Int32Array.from({ length: rows }, (_, i) => i * vocab),
-    "int32",
-  );
-  const at = tf.add(tf.maximum(ids, tf.scalar(0, "int32")), firstOfRow).toInt() as tf.Tensor1D;
   const all = logSoftmax(logits);
-  const logProbs = tf.gather(all.reshape([-1]), at) as tf.Tensor1D;
+  const logProbs = rowElements(all, tf.maximum(ids, tf.scalar(0, "int32")) as tf.Tensor1D);
   if (count === 0) return { logProbs };
-  const { values, indices } = tf.topk(all, Math.min(count, vocab));
+  const { values, indices } = tf.topk(all, Math.min(count, logits.shape[1]));
   return { logProbs, likeliest: indices as tf.Tensor2D, likeliestLogProbs: values as tf.Tensor2D };
 }
 

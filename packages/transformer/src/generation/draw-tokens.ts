@@ -1,5 +1,6 @@
 import { logSoftmax } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
+import { rowElements } from "./row-elements.ts";
 import {
   allowTokens,
   drawByInverseCdf,
@@ -144,17 +145,12 @@ export function drawTokens(
   withLogProbs = false,
 ): { ids: tf.Tensor1D; logProbs?: tf.Tensor1D } {
   return tf.tidy(() => {
-    const [rows, vocab] = logits.shape;
     const filtered = filterLogits(logits, inputs, options);
     const ids = inputs.uniform
       ? drawByInverseCdf(filtered, inputs.uniform).squeeze<tf.Tensor1D>([1])
       : drawGreedily(filtered);
     if (!withLogProbs) return { ids };
-    const firstOfRow = tf.tensor1d(
-      Int32Array.from({ length: rows }, (_, i) => i * vocab),
-      "int32",
-    );
-    const at = tf.add(tf.maximum(ids, tf.scalar(0, "int32")), firstOfRow).toInt() as tf.Tensor1D;
-    return { ids, logProbs: tf.gather(logSoftmax(logits).reshape([-1]), at) as tf.Tensor1D };
+    const drawn = tf.maximum(ids, tf.scalar(0, "int32")) as tf.Tensor1D;
+    return { ids, logProbs: rowElements(logSoftmax(logits), drawn) };
   });
 }

@@ -2,6 +2,7 @@ import { type Compiled, logSoftmax, type Tree, treeDispose } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "../causal-lm.ts";
 import type { Decoder } from "./decoder.ts";
+import { rowElements } from "./row-elements.ts";
 
 // What a model thinks of a prompt's own tokens. They are read at once and without a cache, since a step with one gives the
 // logits behind the last token alone.
@@ -74,9 +75,7 @@ function scoresOf(logits: tf.Tensor3D, targets: tf.Tensor1D, likeliest: number):
   return tf.tidy(() => {
     const [, count, vocab] = logits.shape;
     const all = logSoftmax(logits.reshape<tf.Tensor2D>([count, vocab]));
-    const first = Int32Array.from({ length: count }, (_, i) => i * vocab);
-    const at = tf.add(targets, tf.tensor1d(first, "int32")).toInt() as tf.Tensor1D;
-    const logProbs = tf.gather(all.reshape([-1]), at) as tf.Tensor1D;
+    const logProbs = rowElements(all, targets);
     if (likeliest === 0) return { logProbs };
     const { values, indices } = tf.topk(all, likeliest);
     return { logProbs, likeliest: indices as tf.Tensor2D, likeliestLogProbs: values as tf.Tensor2D };

@@ -1,5 +1,6 @@
 import { logSoftmax } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
+import { rowElements } from "./row-elements.ts";
 
 // What is done to next-token logits before a token is drawn. A token that may not be drawn has the logit -Infinity.
 //
@@ -91,7 +92,6 @@ export function typical(logits: tf.Tensor2D, mass: PerRow): tf.Tensor2D {
   checkLogits("typical", logits);
   if (typeof mass === "number") checkShare("typical", "mass", mass);
   if (mass === 1) return tf.tidy(() => tf.clone(logits));
-  const [rows, vocab] = logits.shape;
   return tf.tidy(() => {
     const probs = tf.softmax(logits);
     // 0 log 0 is 0: removed tokens have no part in the entropy.
@@ -102,14 +102,9 @@ export function typical(logits: tf.Tensor2D, mass: PerRow): tf.Tensor2D {
       tf.abs(tf.add(logProbs, entropy)),
       tf.fill(logits.shape, Number.POSITIVE_INFINITY),
     );
-    const { values, indices } = tf.topk(tf.neg(distance), vocab);
-    const firstOfRow = tf.tensor2d(
-      Int32Array.from({ length: rows }, (_, i) => i * vocab),
-      [rows, 1],
-      "int32",
-    );
-    const sorted = tf.gather(probs.reshape([-1]), tf.add(indices, firstOfRow).reshape([-1]).toInt());
-    const kept = tf.less(tf.cumsum(sorted.reshape([rows, vocab]), 1, true), mass);
+    const { values, indices } = tf.topk(tf.neg(distance), logits.shape[1]);
+    const sorted = rowElements(probs, indices as tf.Tensor2D);
+    const kept = tf.less(tf.cumsum(sorted, 1, true), mass);
     const farthest = tf.min(tf.where(kept, values, tf.zerosLike(values)), -1, true); // the negated distance
     return keepWhere(logits, tf.greaterEqual(tf.neg(distance), farthest));
   });
@@ -200,14 +195,9 @@ export function drawGreedily(logits: tf.Tensor2D): tf.Tensor1D {
 
 /** The place of the largest score in each row [B, V]: int32 [B]; -1 where nothing can be drawn from the logits. */
 function likeliest(scores: tf.Tensor2D, logits: tf.Tensor2D): tf.Tensor1D {
-  const [rows, vocab] = logits.shape;
   const ids = tf.argMax(scores, -1).toInt() as tf.Tensor1D;
-  const firstOfRow = tf.tensor1d(
-    Int32Array.from({ length: rows }, (_, i) => i * vocab),
-    "int32",
-  );
   // Its logit says whether there is any: another pass over the vocabulary for the maximum is not needed.
-  const best = tf.gather(logits.reshape([-1]), tf.add(ids, firstOfRow).toInt() as tf.Tensor1D);
+  const best = rowElements(logits, ids);
   return orNothing(logits, ids.expandDims(1), best.expandDims(1)).squeeze([1]);
 }
 
