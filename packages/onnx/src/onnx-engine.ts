@@ -63,6 +63,8 @@ interface Plan {
   readonly needed: readonly number[];
   /** Undefined for a function that only hands its arguments back. */
   readonly program: Promise<Program | undefined>;
+  /** The shapes of the results. The graph may compute them in another shape: reshaping there would be a copy. */
+  readonly shapes: readonly (readonly number[])[];
   /** Outputs that can be written where a donated argument is, by their numbers. */
   readonly inPlace: readonly { readonly output: number; readonly argument: number }[];
   /** The donated arguments' tensors, by their numbers. */
@@ -216,10 +218,13 @@ class OnnxEngine implements Engine {
   }
 
   #plan(fn: (...args: never[]) => unknown, args: readonly unknown[], gifts: ReadonlySet<number>): Plan {
-    const { graph, outputs, traced } = trace(fn, args, {
+    const recording = trace(fn, args, {
       read: (tensor) => this.#elementsOf(tensor),
       viewable: ({ dataId }) => isInPlace(tensorInfoOf(dataId)!.backend),
     });
+    const { graph, traced } = recording;
+    const shapes = recording.outputs.map(({ shape }) => shape);
+    const outputs = recording.outputs.map((value) => (graph.inPlace.has(value) ? value : beforeReshape(value)));
     const used = usedInputs(outputs);
     const feeds = traced.arguments.flatMap((input, argument) =>
       [input, graph.views.get(input)].flatMap((value) => (value && used.has(value) ? [{ argument, value }] : [])),
@@ -241,7 +246,7 @@ class OnnxEngine implements Engine {
       const argument = place ? traced.arguments.indexOf(place) : -1;
       return gifts.has(argument) ? [{ output, argument }] : [];
     });
-    return { traced, feeds, draws, needed, program, inPlace, gifts: [...gifts] };
+    return { traced, feeds, draws, needed, program, shapes, inPlace, gifts: [...gifts] };
   }
 
   async #execute(call: Call): Promise<unknown> {
@@ -257,7 +262,7 @@ class OnnxEngine implements Engine {
         const { output } = leaf as { output: number };
         const made = owned[output];
         if (made) return shareTensor(made);
-        const tensor = this.#storage.adopt(outputs[output]!);
+        const tensor = this.#storage.adopt(outputs[output]!, plan.shapes[output]!);
         owned[output] = tensor;
         return tensor;
       });
@@ -315,12 +320,19 @@ class OnnxEngine implements Engine {
     return new this.#runtime.Tensor(value.type as "float32", data as Float32Array, value.shape);
   }
 
+  /** The same memory in another shape. A tensor that owns a GPU's buffer does not let itself be reshaped. */
+  #reshape(tensor: OrtTensor, dims: readonly number[]): OrtTensor {
+    if (tensor.location !== "gpu-buffer") return tensor.reshape(dims);
+    const dataType = tensor.type as OrtTensor.GpuBufferDataTypes;
+    return this.#runtime.Tensor.fromGpuBuffer(tensor.gpuBuffer, { dataType, dims });
+  }
+
   /** An argument as ONNX Runtime takes it: results of this engine as they are, others by their numbers. */
   #feed(dataId: object, backend: tf.KernelBackend, value: Value): OrtTensor | Promise<OrtTensor> {
     const own = this.#storage.find(dataId);
     if (own) {
-      // The tensor may have been reshaped since.
-      return sameDims(own.dims, value.shape) ? own : own.reshape(value.shape);
+      // The tensor may have been reshaped since, or as it came out of the graph.
+      return sameDims(own.dims, value.shape) ? own : this.#reshape(own, value.shape);
     }
     const take = (data: tf.backend_util.BackendValues) => this.#tensor(value, asTyped(value, data as Float32Array));
     if (isOnGpu(backend)) return backend.read(dataId).then(take);
@@ -331,6 +343,12 @@ class OnnxEngine implements Engine {
     if (isInPlace(backend)) this.#fed.set(dataId, tensor);
     return tensor;
   }
+}
+
+/** The computed value that `value` is, but for its shape. */
+function beforeReshape(value: Value): Value {
+  const source = value.node?.op === "Reshape" ? value.node.inputs[0]! : undefined;
+  return source?.node ? beforeReshape(source) : value;
 }
 
 /** A number for each data id, for the keys of plans. */

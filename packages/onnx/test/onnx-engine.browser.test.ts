@@ -57,6 +57,16 @@ describe.each(["wasm", "webgpu"] as const)("onnx:%s in the browser", (device) =>
     treeDispose([got, parts]);
   });
 
+  it("takes results back that were computed in another shape", async () => {
+    const double = engine.compile((x: tf.Tensor) => tf.reshape(tf.mul(tf.reshape(x, [3, 2]), 2), [6]));
+    const once = await double(tf.tensor([1, 2, 3, 4, 5, 6]));
+    const twice = await double(once);
+    expect([once.shape, twice.shape]).toEqual([[6], [6]]);
+    expect(Array.from(await twice.data())).toEqual([4, 8, 12, 16, 20, 24]);
+    expect(Array.from(await once.data())).toEqual([2, 4, 6, 8, 10, 12]);
+    treeDispose([once, twice]);
+  });
+
   if (device === "webgpu") {
     it("keeps results on the GPU, and says so when they are read synchronously", async () => {
       const y = await engine.compile((x: tf.Tensor) => tf.mul(x, 3))(tf.tensor([1, 2]));

@@ -214,6 +214,32 @@ describe("the compiled engine", () => {
     expect(out.reshaped.shape).toEqual([2, 1]);
   });
 
+  it("gives results their shapes where the graph computes them in others", async () => {
+    const fn = engine.compile((x: tf.Tensor) => {
+      const y = tf.add(tf.reshape(x, [6]), 1);
+      return {
+        flat: y,
+        matrix: tf.reshape(y, [2, 3]),
+        column: tf.reshape(tf.square(x), [6, 1]),
+        same: tf.reshape(x, [6]),
+      };
+    });
+    const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
+    const out = await fn(x);
+    expect(Object.values(out).map(({ shape }) => shape)).toEqual([[6], [2, 3], [6, 1], [6]]);
+    expect(await Promise.all(Object.values(out).map(values))).toEqual([
+      [2, 3, 4, 5, 6, 7],
+      [2, 3, 4, 5, 6, 7],
+      [1, 4, 9, 16, 25, 36],
+      [1, 2, 3, 4, 5, 6],
+    ]);
+    const sum = await engine.compile((a: tf.Tensor, b: tf.Tensor) => tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D))(
+      out.matrix,
+      tf.reshape(out.column, [3, 2]),
+    );
+    expect(await values(sum)).toEqual([2 + 27 + 100, 8 + 48 + 144, 5 + 54 + 175, 20 + 96 + 252]);
+  });
+
   it("lets its results be used by eager ops and passed back", async () => {
     const double = engine.compile((x: tf.Tensor) => tf.mul(x, 2));
     const once = await double(tf.tensor([1, 2, 3]));

@@ -20,12 +20,12 @@ export class OnnxStorage extends CountedBackend<Entry> {
     this.#loader = loader;
   }
 
-  /** A tfjs tensor over an ONNX Runtime tensor, which it owns from now on. */
-  adopt(tensor: OrtTensor): tf.Tensor {
+  /** A tfjs tensor of this shape over an ONNX Runtime tensor with as many elements, which it owns from now on. */
+  adopt(tensor: OrtTensor, shape: readonly number[]): tf.Tensor {
     const dataId = {};
     this.entries.set(dataId, { tensor, references: 1 });
     const dtype = tensor.type as tf.DataType;
-    return tf.engine().makeTensorFromTensorInfo({ dataId, shape: [...tensor.dims], dtype }, this);
+    return tf.engine().makeTensorFromTensorInfo({ dataId, shape: [...shape], dtype }, this);
   }
 
   /** The ONNX Runtime tensor behind a tfjs tensor, or undefined if it lives elsewhere. */
