@@ -76,6 +76,9 @@ describe("a graph under construction", () => {
   it("sums squares in one pass and reduces nothing over axes of size one", () => {
     const { g, x } = build();
     expect(ops(reduce(g, "ReduceSum", mul(g, x, x), [0, 1], false))).toEqual(["ReduceSumSquare"]);
+    const column = reshape(g, transpose(g, x, [1, 0]), [6, 1]);
+    expect(ops(reduce(g, "ReduceSum", mul(g, column, column), [0], true))).toEqual(["ReduceSumSquare", "Reshape"]);
+    expect(ops(reduce(g, "ReduceMax", transpose(g, x, [1, 0]), [0], false))).toContain("Transpose");
     const thin = g.input("thin", "float32", [2, 1]);
     expect(ops(reduce(g, "ReduceSum", thin, [1], false))).toEqual(["Reshape"]);
   });

@@ -211,6 +211,12 @@ export function reduce(g: Graph, op: Reduction, x: Value, axes: readonly number[
   if (axes.every((axis) => x.shape[axis] === 1)) {
     return op === "ReduceSumSquare" ? reshape(g, mul(g, x, x), shape) : reshape(g, x, shape);
   }
+  // The sum of everything does not depend on where the elements stand.
+  if (sizeOf(shape) === 1 && (x.node?.op === "Reshape" || x.node?.op === "Transpose")) {
+    const source = x.node.inputs[0]!;
+    const all = source.shape.map((_, axis) => axis);
+    return reshape(g, reduce(g, op, source, all, false), shape);
+  }
   // The sum of squares is one pass.
   if (op === "ReduceSum" && x.node?.op === "Mul" && x.node.inputs[0] === x.node.inputs[1]) {
     return reduce(g, "ReduceSumSquare", x.node.inputs[0]!, axes, keepDims);
