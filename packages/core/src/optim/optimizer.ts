@@ -109,8 +109,8 @@ export function buildOptimizer<
     const oldSlots = slotNames.map((key) => slotVectors(caller, state, key, groups.map(groupSize)));
     return tf.tidy(() => {
       const gradAt = new Map(treeEntries(grads));
-      const used = groups.flat().map(([path]) => gradAt.get(path)!);
-      const gradNorm = maxGradNorm === undefined ? undefined : globalNorm(used);
+      const vectors = groups.map((group) => joinVectors(group.map(([path]) => gradAt.get(path)!)));
+      const gradNorm = maxGradNorm === undefined ? undefined : globalNorm(vectors);
       const clip = gradNorm && maxGradNorm !== undefined ? clipCoefficient(gradNorm, maxGradNorm) : undefined;
       const { scalars, coefficients } = rule.advance(old, state.learningRate);
       const l2 = tf.scalar(weightDecay);
@@ -121,7 +121,7 @@ export function buildOptimizer<
       for (const [n, group] of groups.entries()) {
         // One scope per group: eager engines then hold the intermediates of one of them at a time, not of all.
         const { next, slots } = tf.tidy(() => {
-          let grad: tf.Tensor = joinVectors(group.map(([path]) => gradAt.get(path)!));
+          let grad: tf.Tensor = vectors[n]!;
           if (clip) grad = grad.mul(clip);
           const decayed = group.map(([path, param]) => decays(path, param));
           if (rule.decay === "l2" && decayed.includes(true)) {
