@@ -75,21 +75,28 @@ const layerNorm: Lowering = ({ graph: g, inputs: { x, weight, bias }, attrs }) =
   return y;
 };
 
-/** The mean over each row of x * weight, as a product with a column, where x * weight is not needed otherwise. */
-function weightedMean(g: Graph, x: Value, weight: Value): Value {
-  const c = x.shape[1]!;
-  return matMul(g, x, reshape(g, mul(g, weight, f(g, 1 / c)), [c, 1]));
+/**
+ * What the gradients of norms share. With rows c (centred, if the norm centres), their scale factors s, xhat = s c and
+ * h = dy * weight: h, xhat mean(h xhat) and dweight. Multiplying the factors together first saves a pass for xhat.
+ */
+function normGradients(g: Graph, c: Value, scale: Value, weight: Value, dy: Value) {
+  const [rows, channels] = c.shape as [number, number];
+  const dyC = mul(g, dy, c);
+  // The mean of dy * c * weight, whose summands are not needed, as a product with a column.
+  const mean = matMul(g, dyC, reshape(g, mul(g, weight, f(g, 1 / channels)), [channels, 1]));
+  return {
+    h: mul(g, dy, weight),
+    along: mul(g, c, mul(g, mul(g, scale, scale), mean)),
+    dWeight: reshape(g, matMul(g, reshape(g, scale, [1, rows]), dyC), [channels]),
+  };
 }
 
 /** dx = rstd (h - mean(h) - xhat mean(h xhat)) with h = dy * weight; layer norm, Ba et al. 2016. */
 const layerNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
   const { mean, rstd } = statistics(g, x!, attrs.eps);
-  const xhat = mul(g, sub(g, x!, mean), rstd);
-  const dyXhat = mul(g, dy!, xhat);
-  const h = mul(g, dy!, weight!);
-  const along = mul(g, xhat, weightedMean(g, dyXhat, weight!));
+  const { h, along, dWeight } = normGradients(g, sub(g, x!, mean), rstd, weight!, dy!);
   const dx = mul(g, sub(g, sub(g, h, reduce(g, "ReduceMean", h, [1], true)), along), rstd);
-  return [dx, reduce(g, "ReduceSum", dyXhat, [0], false), reduce(g, "ReduceSum", dy!, [0], false)];
+  return [dx, dWeight, reduce(g, "ReduceSum", dy!, [0], false)];
 };
 
 /** 1 / sqrt(mean(x^2) + eps) per row. */
@@ -112,11 +119,8 @@ const rmsNorm: Lowering = ({ graph: g, inputs: { x, weight }, attrs }) => {
 /** dx = r (h - xhat mean(h xhat)) with h = dy * weight, r the scale; root mean square norm, Zhang & Sennrich 2019. */
 const rmsNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
   const scale = rmsScale(g, x!, attrs.eps);
-  const xhat = mul(g, x!, scale);
-  const dyXhat = mul(g, dy!, xhat);
-  const along = mul(g, xhat, weightedMean(g, dyXhat, weight!));
-  const dx = mul(g, sub(g, mul(g, dy!, weight!), along), scale);
-  return [dx, reduce(g, "ReduceSum", dyXhat, [0], false)];
+  const { h, along, dWeight } = normGradients(g, x!, scale, weight!, dy!);
+  return [mul(g, sub(g, h, along), scale), dWeight];
 };
 
 const logProbs = (g: Graph, logits: Value) =>
