@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cachedAttention, createLinear, gelu, linear, Rng } from "@genai/core";
+import { cachedAttention, createLinear, gelu, linear, Rng, splitHeads } from "@genai/core";
 import { encodeOnnxModel, exportOnnx } from "@genai/onnx";
 import * as tf from "@tensorflow/tfjs";
 import ort from "onnxruntime-node";
@@ -57,8 +57,7 @@ describe("exportOnnx", () => {
     const cache = tf.zeros([1, 2, 8, 16]) as tf.Tensor4D;
     const { bytes } = encodeOnnxModel(
       (x: tf.Tensor, k: tf.Tensor4D, v: tf.Tensor4D, lengths: tf.Tensor1D) => {
-        const heads = (part: tf.Tensor) => part.reshape([1, t, 2, 16]).transpose([0, 2, 1, 3]) as tf.Tensor4D;
-        const [q, newK, newV] = tf.split(x, 3, -1).map(heads) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
+        const [q, newK, newV] = tf.split(splitHeads(x, 6), 3, 1) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
         return cachedAttention(q, newK, newV, { k, v }, lengths).mixed;
       },
       [tf.zeros([1, t, 96]), cache, cache.clone(), tf.zeros<tf.Rank.R1>([1], "int32")],

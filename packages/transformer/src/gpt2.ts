@@ -227,8 +227,8 @@ export function gpt2Block(
   const { context, rng, keep = (x) => x } = at;
   const { nHead, dropout: rate = 0, activation = "gelu_new" } = config;
   const eps = config.layerNormEps ?? 1e-5;
-  const qkv = tf.split(conv1d(p.attn.c_attn, layerNorm(p.ln_1, x, { eps })), 3, -1);
-  const [q, k, v] = qkv.map((part) => splitHeads(part, nHead)) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]; // [B, H, T, D]
+  const qkv = splitHeads(conv1d(p.attn.c_attn, layerNorm(p.ln_1, x, { eps })), 3 * nHead);
+  const [q, k, v] = tf.split(qkv, 3, 1) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D]; // [B, H, T, D]
   const mixed = mergeHeads(context.attend(at.layer, q, k, v, { dropout: rate, rng }));
   const attended = tf.add(keep(x), dropout(conv1d(p.attn.c_proj, keep(mixed)), rate, rng));
   const inner = activate(activation, conv1d(p.mlp.c_fc, layerNorm(p.ln_2, attended, { eps }))); // [B, T, F]

@@ -222,7 +222,7 @@ function logits({ config, params }: CodePrior, ids: tf.Tensor): tf.Tensor {
   const before = tf.concat([start, ids.slice([0, 0], [b, t - 1])], 1);
   let x = embedding(params.codes, before).add(params.positions.weight); // [B, T, C]
   for (const p of params.blocks) {
-    const [q, k, v] = tf.split(linear(p.attn.qkv, layerNorm(p.ln_1, x)), 3, -1).map((y) => splitHeads(y, config.nHead));
+    const [q, k, v] = tf.split(splitHeads(linear(p.attn.qkv, layerNorm(p.ln_1, x)), 3 * config.nHead), 3, 1);
     x = x.add(linear(p.attn.proj, mergeHeads(attention(q!, k!, v!, { causal: true }))));
     x = x.add(linear(p.mlp.proj, gelu(linear(p.mlp.fc, layerNorm(p.ln_2, x)))));
   }

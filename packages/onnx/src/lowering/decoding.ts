@@ -12,14 +12,13 @@ const cachedAttention: Lowering = ({ graph: g, inputs, attrs }) => {
   const [b, h, t, d] = q!.shape as [number, number, number, number];
   const heads = k!.shape[1]!;
   // [B, H, T, D] to [B, T, H D], the layout in which the model's linear layers gave them.
-  const flat = (x: typeof q) => reshape(g, transpose(g, x!, [0, 2, 1, 3]), [b, t, x!.shape[1]! * d]);
+  const flat = (x: Value) => reshape(g, transpose(g, x, [0, 2, 1, 3]), [b, t, x.shape[1]! * d]);
   const total = binary(g, "Add", reduce(g, "ReduceMax", lengths!, [0], false), g.scalar("int32", t));
   const last = binary(g, "Add", lengths!, g.scalar("int32", t - 1));
-  const read = [flat(q), flat(k), flat(v)] as const;
-  const packed = splitSource(read);
+  const packed = splitSource([q!, k!, v!]);
   const [mixed, newK, newV] = g.nodes(
     "GroupQueryAttention",
-    [...(packed ? [reshape(g, packed, [b, t, (h + 2 * heads) * d]), null, null] : read), pastK!, pastV!, last, total],
+    [...(packed ? [flat(packed), null, null] : [flat(q!), flat(k!), flat(v!)]), pastK!, pastV!, last, total],
     [
       { type: "float32", shape: [b, t, h * d] },
       { type: "float32", shape: pastK!.shape },
@@ -47,13 +46,12 @@ const cachedRope: Lowering = ({ graph: g, inputs: { x, cos, sin, positions } }) 
   return transpose(g, reshape(g, rotated, [b, t, h, d]), [0, 2, 1, 3]);
 };
 
-/** What queries, keys and values were split from, side by side: the operator takes them so. */
+/** The heads of queries, keys and values where these were split from them: the operator takes them in one. */
 function splitSource(parts: readonly Value[]): Value | undefined {
-  const sources = parts.map((part) => (part.node?.op === "Reshape" ? part.node.inputs[0]! : part));
-  const split = sources[0]!.node;
-  if (split?.op !== "Split" || split.outputs.length !== parts.length) return undefined;
-  const alongLast = (split.attributes.axis as { int: number }).int === split.outputs[0]!.shape.length - 1;
-  return alongLast && split.outputs.every((output, i) => output === sources[i]) ? split.inputs[0]! : undefined;
+  const { node } = parts[0]!;
+  if (node?.op !== "Split" || node.outputs.length !== parts.length) return undefined;
+  const ofHeads = (node.attributes.axis as { int: number }).int === 1;
+  return ofHeads && node.outputs.every((output, i) => output === parts[i]) ? node.inputs[0]! : undefined;
 }
 
 /** ScatterND copies nothing but the updates where its result is given the tensor's memory. */
