@@ -12,7 +12,6 @@ import {
   scatterAddRows,
   sub,
   unary,
-  where,
 } from "../graph/operators.ts";
 import type { Lowering, LoweringTable } from "./lowering.ts";
 import { tokenRows } from "./token-rows.ts";
@@ -139,8 +138,7 @@ const crossEntropyGrad: Lowering = ({ graph: g, inputs: { logits, targets, dy } 
   const [n, v] = logits!.shape as [number, number];
   const probs = unary(g, "Exp", logProbs(g, logits!));
   const hit = binary(g, "Equal", reshape(g, targets!, [n, 1]), reshape(g, iota(g, v), [1, v]), "bool");
-  const rest = where(g, hit, sub(g, probs, f(g, 1)), probs);
-  return mul(g, rest, reshape(g, dy!, [n, 1]));
+  return mul(g, sub(g, probs, cast(g, hit, "float32")), reshape(g, dy!, [n, 1]));
 };
 
 /** Few rows are summed faster by a product with the one-hot matrix than by a scatter, which runs on one thread. */
