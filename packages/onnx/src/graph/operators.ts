@@ -296,6 +296,16 @@ function flipped(g: Graph, x: Value, swap: boolean): Value {
 
 const isSwap = (x: Value) => x.node?.op === "Transpose" && x.shape.length === 2;
 
+/** x * scale + bias for each row of x [N, C], with scale and bias [N, 1]: normalisation by given statistics is one pass. */
+export function affineRows(g: Graph, x: Value, scale: Value, bias: Value): Value {
+  const [rows, channels] = x.shape as [number, number];
+  const ofRows = (value: Value) => reshape(g, value, [rows]);
+  const [mean, variance] = [g.filled("float32", [rows], 0), g.filled("float32", [rows], 1)];
+  const inputs = [reshape(g, x, [1, rows, channels]), ofRows(scale), ofRows(bias), mean, variance];
+  const y = g.node("BatchNormalization", inputs, "float32", [1, rows, channels], { epsilon: { float: 0 } });
+  return reshape(g, y, x.shape);
+}
+
 export function slice(g: Graph, x: Value, begin: readonly number[], size: readonly number[]): Value {
   if (sameShape(x.shape, size)) return x;
   if (x.fill !== undefined) return g.filled(x.type, size, x.fill);

@@ -2,6 +2,7 @@ import { erfOf, TANH_OFFSET, tanhOf } from "../graph/fold-products.ts";
 import { type Graph, isConstant, isDraw, sizeOf, type Value } from "../graph/graph.ts";
 import {
   add,
+  affineRows,
   binary,
   cast,
   iota,
@@ -76,7 +77,8 @@ const layerNorm: Lowering = ({ graph: g, inputs: { x, weight, bias }, attrs }) =
 
 /**
  * What the gradients of norms share. With rows c (centred, if the norm centres), their scale factors s, xhat = s c and
- * h = dy * weight: h, xhat mean(h xhat) and dweight. Multiplying the factors together first saves a pass for xhat.
+ * h = dy * weight: h, dweight, and the factors with which the rows c are s xhat mean(h xhat). Multiplying factors first
+ * saves a pass for xhat.
  */
 function normGradients(g: Graph, c: Value, scale: Value, weight: Value, dy: Value) {
   const [rows, channels] = c.shape as [number, number];
@@ -85,7 +87,7 @@ function normGradients(g: Graph, c: Value, scale: Value, weight: Value, dy: Valu
   const mean = matMul(g, dyC, reshape(g, mul(g, weight, f(g, 1 / channels)), [channels, 1]));
   return {
     h: mul(g, dy, weight),
-    along: mul(g, c, mul(g, mul(g, scale, scale), mean)),
+    along: mul(g, mul(g, mul(g, scale, scale), scale), mean),
     dWeight: reshape(g, matMul(g, reshape(g, scale, [1, rows]), dyC), [channels]),
   };
 }
@@ -93,9 +95,10 @@ function normGradients(g: Graph, c: Value, scale: Value, weight: Value, dy: Valu
 /** dx = rstd (h - mean(h) - xhat mean(h xhat)) with h = dy * weight; layer norm, Ba et al. 2016. */
 const layerNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
   const { mean, rstd } = statistics(g, x!, attrs.eps);
-  const { h, along, dWeight } = normGradients(g, sub(g, x!, mean), rstd, weight!, dy!);
-  const dx = mul(g, sub(g, sub(g, h, reduce(g, "ReduceMean", h, [1], true)), along), rstd);
-  return [dx, dWeight, reduce(g, "ReduceSum", dy!, [0], false)];
+  const centred = sub(g, x!, mean);
+  const { h, along, dWeight } = normGradients(g, centred, rstd, weight!, dy!);
+  const rest = affineRows(g, centred, along, mul(g, reduce(g, "ReduceMean", h, [1], true), rstd));
+  return [sub(g, mul(g, h, rstd), rest), dWeight, reduce(g, "ReduceSum", dy!, [0], false)];
 };
 
 /** 1 / sqrt(mean(x^2) + eps) per row. */
@@ -119,7 +122,7 @@ const rmsNorm: Lowering = ({ graph: g, inputs: { x, weight }, attrs }) => {
 const rmsNormGrad: Lowering = ({ graph: g, inputs: { x, weight, dy }, attrs }) => {
   const scale = rmsScale(g, x!, attrs.eps);
   const { h, along, dWeight } = normGradients(g, x!, scale, weight!, dy!);
-  return [mul(g, sub(g, h, along), scale), dWeight];
+  return [sub(g, mul(g, h, scale), mul(g, x!, along)), dWeight];
 };
 
 const logProbs = (g: Graph, logits: Value) =>
