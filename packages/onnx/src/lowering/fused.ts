@@ -87,7 +87,7 @@ function normGradients(g: Graph, c: Value, scale: Value, weight: Value, dy: Valu
   const mean = matMul(g, dyC, reshape(g, mul(g, weight, f(g, 1 / channels)), [channels, 1]));
   return {
     h: mul(g, dy, weight),
-    along: mul(g, mul(g, mul(g, scale, scale), scale), mean),
+    along: mul(g, mul(g, scale, scale), mul(g, scale, mean)),
     dWeight: reshape(g, matMul(g, reshape(g, scale, [1, rows]), dyC), [channels]),
   };
 }
