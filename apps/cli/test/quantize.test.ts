@@ -77,7 +77,11 @@ test("what is printed says size, perplexity and speed before and after", async (
   expect(printed).toMatch(
     /32 bits +4 bits\nsize +0\.1 MiB +0\.0 MiB\nperplexity +[\d.]+ +[\d.]+\nspeed +\d+ tokens\/s/,
   );
-  expect(JSON.parse(readFileSync(join(out, "config.json"), "utf8")).quantization).toEqual({ group_size: 32, bits: 4 });
+  expect(JSON.parse(readFileSync(join(out, "config.json"), "utf8")).quantization).toEqual({
+    group_size: 32, // of layers with 32 inputs
+    bits: 4,
+    "h.0.mlp.c_proj": { group_size: 64, bits: 4 },
+  });
 });
 
 test("what cannot be done with rounded weights is refused with a reason", async () => {

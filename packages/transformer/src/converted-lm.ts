@@ -14,7 +14,7 @@ export interface ConvertLmOptions {
    * a quarter and an eighth of the memory, which on the ONNX engine are also faster.
    */
   readonly format?: WeightFormat;
-  /** How many inputs of a layer share a scale in rounded weights; see `convertWeights`. Default 128 in 8 bits, 32 in 4. */
+  /** How many inputs of a layer share a scale in rounded weights; see `convertWeights`. Default 128 in 8 bits, 64 in 4. */
   readonly groupSize?: GroupSize;
   /** Overrides the format of single matrices, by path; undefined leaves one as it is. */
   readonly formatOf?: (path: string, format: WeightFormat) => WeightFormat | undefined;

@@ -28,7 +28,7 @@ const models: Record<string, () => PretrainedModel> = {
     ...createGpt2({ ...sizes, bias: false, tieWordEmbeddings: false }, new Rng(1)),
   }),
   Llama: () => ({ architecture: "llama", ...createLlama({ ...sizes, nKvHead: 1, nInner: 48 }, new Rng(2)) }),
-  "Llama with groups of 32, 64 and 128": () => ({
+  "Llama with groups of 64 and 128": () => ({
     architecture: "llama",
     ...createLlama({ ...sizes, nEmbd: 64, nInner: 128 }, new Rng(3)),
   }),
@@ -136,13 +136,13 @@ describe("a model with rounded weights", () => {
   });
 
   it("names the size of groups, most layers' for all", async () => {
-    const model = await rounded(models["Llama with groups of 32, 64 and 128"]!);
+    const model = await rounded(models["Llama with groups of 64 and 128"]!);
     await saveConverted(join(folder, "groups"), model);
     treeDispose(model.params);
     const { quantization } = JSON.parse(readFileSync(join(folder, "groups", "config.json"), "utf8"));
     const layer = (name: string) => `model.layers.0.mlp.${name}`;
     expect(quantization).toEqual({
-      group_size: 32,
+      group_size: 64,
       bits: 4,
       [layer("gate_proj")]: { group_size: 64, bits: 8 },
       [layer("up_proj")]: { group_size: 64, bits: 8 },

@@ -34,7 +34,7 @@ export function addQuantize(program: Command): void {
     .requiredOption("--out <dir>", "folder to write")
     .addOption(new Option("--bits <n>", "bits of a weight").choices(["8", "4"]).default("4"))
     .addOption(
-      new Option("--group-size <n>", "weights of a row that share a scale (default: 128 in 8 bits, 32 in 4)").choices(
+      new Option("--group-size <n>", "weights of a row that share a scale (default: 128 in 8 bits, 64 in 4)").choices(
         GROUP_SIZES.map(String),
       ),
     )

@@ -3,7 +3,7 @@ import { fusedOp } from "../nn/fused.ts";
 import type { MatrixData, MatrixLayout } from "./panels.ts";
 
 // Matrices in 4 or 8 bits a weight: groups of inputs, the blocks of a row, share a scale, w = (code - 2^(bits - 1)) scale. In
-// groups of 32 these are the numbers of llama.cpp's Q4_0 and Q8_0, but that codes of 8 bits use the whole range.
+// groups of 32 this is the form of llama.cpp's Q4_0 and Q8_0, but that codes of 8 bits use the whole range.
 //
 // Shapes: N outputs, K inputs of a linear layer, S group size. A unit holds 32 bits of codes, the first in its lowest bits, so
 // that the bytes are in the order that ONNX Runtime reads, and take no more memory than they have to. Backends on GPUs keep
@@ -38,29 +38,72 @@ export function toBlocks(
   const perUnit = 32 / bits;
   const units = new Int32Array((outputs * inputs) / perUnit);
   const scales = new Float32Array((outputs * inputs) / groupSize);
+  const group = new Float64Array(groupSize);
   for (let n = 0, block = 0, unit = 0; n < outputs; n++) {
     for (let k = 0; k < inputs; k += groupSize, block++) {
       const first = n * nextOutput + k * nextInput;
-      // The largest weight, with its sign, gets the code 0, which lies furthest from the middle.
-      let largest = 0;
+      let zero = 0;
       for (let i = 0; i < groupSize; i++) {
-        const w = values[first + i * nextInput]!;
-        if (Math.abs(w) > Math.abs(largest)) largest = w;
+        group[i] = values[first + i * nextInput]!;
+        zero += group[i]! * 0;
       }
-      const scale = Math.fround(largest / -half);
+      if (zero !== 0) throw new Error(`toBlocks: the matrix [${shape}] has weights that are NaN or infinite`);
+      const scale = Math.fround(bits === 4 ? closestScale(group, half) : largestOf(group) / -half);
       scales[block] = scale;
       const inverse = scale === 0 ? 0 : 1 / scale;
       for (let i = 0; i < groupSize; unit++) {
         let packed = 0;
         for (let place = 0; place < 32; place += bits, i++) {
-          const code = Math.round(values[first + i * nextInput]! * inverse) + half;
-          packed |= Math.max(0, Math.min(2 * half - 1, code)) << place;
+          packed |= (nearestCode(group[i]! * inverse, half) + half) << place;
         }
         units[unit] = packed;
       }
     }
   }
   return { units, scales };
+}
+
+/** The weight of the largest magnitude, with its sign: it gets the code 0, which lies furthest from the middle. */
+function largestOf(group: Float64Array): number {
+  let largest = 0;
+  for (const w of group) if (Math.abs(w) > Math.abs(largest)) largest = w;
+  return largest;
+}
+
+/**
+ * A scale s with a small sum of (w - c s)^2. The largest weight is tried at several places from one step within the codes to
+ * two beyond them, where it is cut off and the others get finer steps. For the codes c that each gives, the best scale is
+ * sum(w c) / sum(c^2), which explains sum(w c)^2 / sum(c^2) of the sum of squares. (As llama.cpp's make_qx_quants.)
+ */
+function closestScale(group: Float64Array, half: number): number {
+  const largest = largestOf(group);
+  let best = largest / -half;
+  if (largest === 0) return best;
+  let mostExplained = 0;
+  for (const place of [0, -1, -0.5, 0.5, 1, 1.5, 2]) {
+    const inverse = -(half + place) / largest;
+    let products = 0;
+    let squares = 0;
+    for (let i = 0; i < group.length; i++) {
+      const w = group[i]!;
+      const code = nearestCode(w * inverse, half);
+      products += w * code;
+      squares += code * code;
+    }
+    const explained = (products * products) / squares;
+    if (explained > mostExplained) {
+      mostExplained = explained;
+      best = products / squares;
+    }
+  }
+  return best;
+}
+
+/** The nearest whole number from -half to half - 1. Float64 has no fractions beyond 2^52: faster than Math.round. */
+function nearestCode(x: number, half: number): number {
+  const whole = x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52;
+  if (whole < -half) return -half;
+  return whole < half ? whole : half - 1;
 }
 
 /** The matrix [N, K] or [K, N] that codes stand for. */

@@ -26,7 +26,7 @@ export interface ConvertWeightsOptions {
   readonly formatOf?: (path: string, format: WeightFormat) => WeightFormat | undefined;
   /**
    * How many inputs share a scale, if a matrix's inputs are a multiple of that; else half or a quarter as many. Default 128
-   * in 8 bits, where that costs no accuracy and is faster, and 32 in 4.
+   * in 8 bits, where that costs no accuracy and is faster, and 64 in 4.
    */
   readonly groupSize?: GroupSize;
   /** Disposes of every tensor of the original as soon as it is converted, so that memory holds one model only. */
@@ -80,7 +80,7 @@ export async function convertWeights(params: Tree, options: ConvertWeightsOption
   }
 }
 
-const DEFAULT_GROUP = { panels: MIN_GROUP_SIZE, int8: 128, int4: MIN_GROUP_SIZE } as const;
+const DEFAULT_GROUP = { panels: MIN_GROUP_SIZE, int8: 128, int4: 64 } as const;
 
 function convertMatrix(
   matrix: MatrixData,

@@ -38,7 +38,7 @@ import {
 
 // Causal models whose matrices are rounded, in files, in the layout of Apple's MLX. config.json has
 //
-//   "quantization": { "group_size": 32, "bits": 4 }
+//   "quantization": { "group_size": 64, "bits": 4 }
 //
 // and in it the name of each layer that is rounded otherwise, with its own. The matrix NAME.weight of a layer with N outputs and K
 // inputs, S of which (group_size) share a scale, becomes three tensors:
