@@ -5,6 +5,7 @@ import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Graph, reachableNodes, type Value } from "../src/graph/graph.ts";
 import { joinProducts } from "../src/graph/join-products.ts";
+import { trace } from "../src/trace/trace.ts";
 
 const exact = { atol: 0, rtol: 0 };
 const K = 64;
@@ -66,6 +67,31 @@ describe("products of one input with rounded weights", () => {
   });
 });
 
+describe("products of one input with float32 panels", () => {
+  const opsWith = async (rows: number, outputs: number[]) => {
+    const rng = new Rng(0);
+    const params = outputs.map((n) => rng.normal([n, 256]));
+    const converted = await convertWeights(params, { format: "panels", layoutOf: () => "out-in" });
+    const apply = (p: Tree, x: tf.Tensor2D) =>
+      tf.tidy(() => (plainWeights(p) as tf.Tensor2D[]).map((matrix) => tf.matMul(x, matrix, false, true)));
+    const recorded = trace(apply, [converted, rng.normal([rows, 256])]);
+    treeDispose([params, converted]);
+    return opsOf(recorded.outputs);
+  };
+
+  beforeAll(() => tf.setBackend("cpu"));
+
+  it("become one where they are small and the input is a row", async () => {
+    expect(await opsWith(1, [64, 32, 32])).toEqual(["MatMul", "Split", "Reshape", "Reshape", "Reshape"]);
+  });
+
+  it("stay apart where they are large, as each graph would have a copy, or the input has more rows", async () => {
+    const products = (ops: string[]) => ops.filter((op) => op === "MatMul" || op === "Split");
+    expect(products(await opsWith(1, [1056, 1056]))).toEqual(["MatMul", "MatMul"]);
+    expect(products(await opsWith(2, [64, 32]))).toEqual(["MatMul", "MatMul"]);
+  });
+});
+
 describe("joined products on onnx:cpu", () => {
   let engine: Engine;
   beforeAll(async () => {
@@ -74,7 +100,7 @@ describe("joined products on onnx:cpu", () => {
   });
   afterAll(() => engine.dispose());
 
-  for (const format of ["int4", "int8"] as const) {
+  for (const format of ["int4", "int8", "panels"] as const) {
     it(`give what each gives alone: ${format}`, async () => {
       const rng = new Rng(1);
       const widths = { q: 96, k: 32, v: 7, other: 40 };

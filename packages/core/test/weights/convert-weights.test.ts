@@ -101,9 +101,8 @@ describe("toBlocks", () => {
   it("finds scales of 4 bits that are close to the best ones, and better than those of the largest weights", async () => {
     const weights = new Rng(7).normal([2, 40, MIN_GROUP_SIZE]);
     // Normal weights, and those with rare large ones.
-    const groups = [
-      ...(await weights.mul(weights.square().square()).concat(weights).reshape([-1, 32]).array()),
-    ] as number[][];
+    const mixed = weights.mul(weights.square().square()).concat(weights) as tf.Tensor3D;
+    const groups = ((await mixed.array()) as number[][][]).flat();
     const lossOf = (group: number[], scale: number) =>
       group.reduce((sum, w) => sum + (w - scale * Math.max(-8, Math.min(7, Math.round(w / scale)))) ** 2, 0);
     const sums = { found: 0, best: 0, largest: 0 };

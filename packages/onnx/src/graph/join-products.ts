@@ -1,9 +1,9 @@
 import { type Attribute, isConstant, type Node, reachableNodes, sizeOf, type Value } from "./graph.ts";
 import { type Rule, rewrite } from "./rewrite.ts";
 
-// Products of one input with several matrices of rounded weights, as a model's queries, keys and values are, or the two
-// halves of a gated layer: one product with the matrices below each other. Of a token's small products each costs some
-// microseconds beside its arithmetic.
+// Products of one input with several matrices that are constants, of rounded weights or in panels of float32, as a model's
+// queries, keys and values are, or the two halves of a gated layer: one product with the matrices below each other. Of a
+// token's small products each costs some microseconds beside its arithmetic.
 
 /** The same outputs, with such products joined. */
 export function joinProducts(outputs: readonly Value[]): Value[] {
@@ -17,7 +17,8 @@ export function joinProducts(outputs: readonly Value[]): Value[] {
     const group = groups.get(keyOf(node) ?? "") ?? [];
     if (group.length < 2) return undefined;
     if (!parts.has(node)) {
-      const widths = group.map(({ outputs: [product] }) => product!.shape.at(-1)!);
+      const axis = node.op === "MatMul" ? 0 : node.outputs[0]!.shape.length - 1;
+      const widths = group.map(({ outputs: [product] }) => product!.shape[axis]!);
       const width = widths.reduce((a, b) => a + b);
       const x = now(node.inputs[0]!);
       const rest = node.inputs.slice(1).map((value, i) => {
@@ -25,11 +26,11 @@ export function joinProducts(outputs: readonly Value[]): Value[] {
         const data = joined(group.map(({ inputs }) => inputs[i + 1]!));
         return g.constant(value.type, [width, ...value.shape.slice(1)], data);
       });
-      const attributes = { ...node.attributes, N: { int: width } };
-      const rows = x.shape.slice(0, -1);
-      const product = g.node(node.op, [x, ...rest], "float32", [...rows, width], attributes, node.domain);
-      const shapes = widths.map((n) => ({ type: product.type, shape: [...rows, n] }));
-      const split = g.nodes("Split", [product, g.int64s(widths)], shapes, { axis: { int: rows.length } });
+      const attributes = { ...node.attributes, ...(node.op === "MatMulNBits" && { N: { int: width } }) };
+      const shapeOf = (n: number) => node.outputs[0]!.shape.with(axis, n);
+      const product = g.node(node.op, [x, ...rest], "float32", shapeOf(width), attributes, node.domain);
+      const shapes = widths.map((n) => ({ type: product.type, shape: shapeOf(n) }));
+      const split = g.nodes("Split", [product, g.int64s(widths)], shapes, { axis: { int: axis } });
       for (const [i, member] of group.entries()) parts.set(member, split[i]!);
     }
     return parts.get(node);
@@ -40,9 +41,11 @@ export function joinProducts(outputs: readonly Value[]): Value[] {
 /** What products have in common that can be joined; undefined for other nodes. */
 function keyOf({ op, inputs, attributes }: Node): string | undefined {
   const [x, ...rest] = inputs;
-  if (op !== "MatMulNBits" || rest.some((value) => value && !isConstant(value))) return undefined;
+  const isPanels = op === "MatMul" && x!.shape.length === 2 && rest[0]!.shape.length === 3;
+  if ((op !== "MatMulNBits" && !isPanels) || rest.some((value) => value && !isConstant(value))) return undefined;
   const { N: _, ...shared } = attributes as Record<string, Attribute>;
-  return `${x!.id} ${rest.map((value) => Number(value !== null))} ${JSON.stringify(shared)}`;
+  const shapes = rest.map((value) => value?.shape.slice(1) ?? null);
+  return `${op} ${x!.id} ${JSON.stringify([shapes, shared])}`;
 }
 
 /** The elements of constants, one behind the other. */

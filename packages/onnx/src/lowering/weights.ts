@@ -72,7 +72,9 @@ export function multiplyForm(
   const n = form.outputs;
   if (form.kind === "panels") {
     const count = form.panels.shape[0]!;
-    const product = g.node("MatMul", [x, form.panels], "float32", [count, t, WIDTH]);
+    const isSmall = t === 1 && sizeOf(form.panels.shape) <= MAX_CONSTANT_PANELS;
+    const panels = (isSmall ? g.known(form.panels) : undefined) ?? form.panels;
+    const product = g.node("MatMul", [x, panels], "float32", [count, t, WIDTH]);
     return firstOf(g, reshape(g, transpose(g, product, [1, 0, 2]), [t, count * WIDTH]), 1, n);
   }
   const known = constants(g, form);
@@ -163,6 +165,9 @@ function firstOf(g: Graph, x: Value, axis: number, n: number): Value {
 
 /** Elements up to which tensors become constants: each graph has a copy. */
 const MAX_CONSTANT = 2 ** 16;
+
+/** The same for matrices in the products of a single row, which can then be joined with others. */
+const MAX_CONSTANT_PANELS = 2 ** 18;
 
 /** onnxruntime-node takes 2 us for each input at each call, and a norm 1 us. */
 const constant: Lowering = ({ graph: g, inputs: { x } }) =>
