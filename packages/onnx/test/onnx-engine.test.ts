@@ -108,6 +108,16 @@ describe("the compiled engine", () => {
     expect(await values(await sum(second, x))).toEqual([22.5, 22.5]);
   });
 
+  it("refuses a frozen tree that was disposed of, though all its tensors have become constants", async () => {
+    const add = engine.compile((p: { b: tf.Tensor }, x: tf.Tensor) =>
+      tf.add(plainWeights<{ b: tf.Tensor }>(p, { constant: true }).b, x),
+    );
+    const [tree, x] = [treeFreeze({ b: tf.tensor([1]) }), tf.tensor([2])];
+    for (let call = 0; call < 2; call++) expect(await values(await add(tree, x))).toEqual([3]);
+    treeDispose(tree);
+    await expect(add(tree, x)).rejects.toThrow("disposed of (argument 0.b)");
+  });
+
   it("writes where a donated tensor is, unless others have it too", async () => {
     const write = engine.compile(
       (given: { x: tf.Tensor4D }, at: tf.Tensor2D, by: tf.Tensor2D, other: tf.Tensor) => ({

@@ -65,7 +65,7 @@ function isFrozenTree(node: unknown): boolean {
 
 /**
  * The arguments flattened, if they are of the pattern: what `flattenArguments` gives, but that tensors of frozen trees may have been
- * disposed of.
+ * disposed of one by one.
  */
 export function matchCall(args: readonly unknown[], { key, paths, pattern }: CallPattern): FlatArguments | undefined {
   const tensors: tf.Tensor[] = [];
@@ -81,11 +81,15 @@ export function matchCall(args: readonly unknown[], { key, paths, pattern }: Cal
         if (!(node instanceof Rng)) return false;
         if (p.number === rngs.length) return rngs.push(node) > 0 && rngs.indexOf(node) === p.number;
         return rngs[p.number] === node;
-      case "frozen":
+      case "frozen": {
         if (node !== p.tree.deref()) return false;
+        const leaves = leavesOfFrozen.get(node as object)!;
+        // The first leaf tells of trees disposed of as a whole; to look at every one takes what the pattern saves.
+        if (leaves[0]?.isDisposed) return false;
         // One by one, as arguments of a function there may be too many.
-        for (const leaf of leavesOfFrozen.get(node as object)!) tensors.push(leaf);
+        for (const leaf of leaves) tensors.push(leaf);
         return true;
+      }
       case "array":
         if (!Array.isArray(node) || node.length !== p.children.length) return false;
         for (let i = 0; i < node.length; i++) if (!matches(node[i], p.children[i]!)) return false;
