@@ -1,6 +1,7 @@
-import { adamw, decayMatrices, Rng, valueAndGrad } from "@genai/core";
+import { adamw, decayMatrices, type NormParams, Rng, valueAndGrad } from "@genai/core";
 import { textWindows } from "@genai/datasets";
-import { createGpt, type GptParams, gptLoss } from "./gpt-model.ts";
+import { createGpt2, type Gpt2, type Gpt2Params, gpt2Loss } from "@genai/transformer";
+import * as tf from "@tensorflow/tfjs";
 import type { EngineBenchJob } from "./job.ts";
 import { runTrainingBench } from "./training-job.ts";
 
@@ -38,6 +39,15 @@ function drawIds(count: number, rng: Rng): Int32Array {
   return ids;
 }
 
+/** The peer's model: nanoGPT's, whose norms have biases where its linear layers have none. */
+function createModel({ blockSize, nLayer, nHead, nEmbd }: Preset, rng: Rng): Gpt2 {
+  const sizes = { vocabSize: VOCAB_SIZE, blockSize, nLayer, nHead, nEmbd };
+  const { config, params } = createGpt2({ ...sizes, bias: false, activation: "gelu" }, rng);
+  const withBias = (norm: NormParams): NormParams => ({ ...norm, bias: tf.zeros([nEmbd]) as tf.Tensor1D });
+  const h = params.h.map((block) => ({ ...block, ln_1: withBias(block.ln_1), ln_2: withBias(block.ln_2) }));
+  return { config, params: { ...params, h, ln_f: withBias(params.ln_f) } };
+}
+
 /**
  * Operations of a training step's matrix products: a multiplication and an addition for each weight of the layers and of
  * the head, and for each pair of positions of the attention, whether masked or not; twice as many again for gradients.
@@ -54,7 +64,7 @@ function gptJob(preset: Preset): EngineBenchJob {
     summary,
     async run(engine, request) {
       const rng = new Rng(request.seed);
-      const model = createGpt({ vocabSize: VOCAB_SIZE, blockSize, nLayer, nHead, nEmbd }, rng);
+      const model = createModel(preset, rng);
       const optimizer = adamw({
         learningRate: 1e-3,
         betas: [0.9, 0.99],
@@ -63,7 +73,7 @@ function gptJob(preset: Preset): EngineBenchJob {
         maxGradNorm: 1,
       });
       const data = textWindows(drawIds(400_000, rng), { batchSize, blockSize, rng: rng.fork("windows") });
-      type State = { params: GptParams; opt: ReturnType<typeof optimizer.init> };
+      type State = { params: Gpt2Params; opt: ReturnType<typeof optimizer.init> };
       type Batch = NonNullable<Awaited<ReturnType<typeof data.next>>["value"]>;
       return runTrainingBench(
         engine,
@@ -76,7 +86,7 @@ function gptJob(preset: Preset): EngineBenchJob {
           state: { params: model.params, opt: optimizer.init(model.params) } satisfies State,
           step: function gptStep(state: State, batch: Batch) {
             const { loss, grads } = valueAndGrad(
-              (params) => gptLoss({ config: model.config, params }, batch.tokens, batch.targets),
+              (params) => gpt2Loss({ config: model.config, params }, batch.tokens, batch.targets),
               state.params,
             );
             const { params, state: opt } = optimizer.update(grads, state.opt, state.params);
