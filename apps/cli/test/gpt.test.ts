@@ -66,6 +66,20 @@ describe("genai train gpt", () => {
     expect(html).not.toContain("samplePrompt");
   });
 
+  it("measures the weights at which its time is over, and keeps them if they are the best", async () => {
+    const args = [...train, "--data", "verse.txt", "--steps", "30", "--eval-every", "20", "--out", "timed"];
+    const first = await cli.run([...args, "--seconds", "0.000001"]);
+    const { steps, results } = JSON.parse(first.stdout);
+    expect(steps).toBeLessThan(20);
+    expect(results.bestStep).toBe(steps);
+    const resumed = await cli.run(["train", "gpt", "--resume", "timed", "--seconds", "0.000001", "--json"]);
+    const more = JSON.parse(resumed.stdout);
+    expect(more.steps).toBeGreaterThan(steps);
+    const estimates = linesOf("timed", "metrics.jsonl").filter((line) => "valLoss" in line);
+    expect(estimates.map(({ step }) => step)).toEqual([steps, more.steps]);
+    expect(more.results.bestStep).toBe(estimates[1].valLoss < estimates[0].valLoss ? more.steps : steps);
+  });
+
   it("leaves a model that loads in TypeScript in five lines", async () => {
     const engine = await createEngine("tfjs:wasm");
     const model = await loadPretrained(path("verse", "model"));

@@ -46,7 +46,6 @@ export async function trainSteps(request: StepsRequest): Promise<TrainedSteps> {
     printNote("Stopping after this step; press Ctrl-C again to quit without saving.");
   };
   signal.addEventListener("abort", onInterrupt);
-  const outOfTime = new AbortController();
   const clock = new TrainingClock();
   let earlierSeconds = 0;
   const secondsNow = () => Number((earlierSeconds + clock.seconds).toFixed(3));
@@ -74,7 +73,9 @@ export async function trainSteps(request: StepsRequest): Promise<TrainedSteps> {
           log.append({ step, seconds: secondsNow(), ...metrics });
         },
       }),
-      signal: AbortSignal.any([signal, outOfTime.signal]),
+      signal,
+      stopWhen: ({ step: batch }) =>
+        batch % batchesPerStep === 0 && settings.seconds !== null && clock.seconds >= settings.seconds,
       onStep({ step: batch, metrics: ofBatch, stepsPerSecond: batchesPerSecond }) {
         clock.tick();
         batchMetrics.add(ofBatch);
@@ -85,7 +86,6 @@ export async function trainSteps(request: StepsRequest): Promise<TrainedSteps> {
         const known: Readonly<Record<string, number>> = { ...evaluated, ...metrics };
         const shown = job.shownMetrics.filter((name) => name in known).map((name) => [name, known[name]!]);
         progress.update(done, Object.fromEntries(shown), batchesPerSecond / batchesPerStep);
-        if (settings.seconds !== null && clock.seconds >= settings.seconds) outOfTime.abort();
       },
       onResume({ step: from, skipped }) {
         for (const { file, error } of skipped) printNote(`Skipped ${file}: ${error.message}`);

@@ -71,7 +71,12 @@ export interface FitOptions<S extends Tree, B extends Tree> {
   readonly onResume?: (
     info: CheckpointInfo & { readonly skipped: readonly SkippedCheckpoint[]; readonly meta: unknown },
   ) => unknown;
-  /** Stops training between two steps; the result then says `stopped: "aborted"`. */
+  /**
+   * Asked after each step whether training shall end here, as if all steps were done: for limits of time, or losses that
+   * fall no more. `metrics` are the last that were read.
+   */
+  readonly stopWhen?: (at: { readonly step: number; readonly metrics: Readonly<Metrics> }) => boolean;
+  /** Stops training between two steps, without a last evaluation; the result then says `stopped: "aborted"`. */
   readonly signal?: AbortSignal;
 }
 
@@ -80,8 +85,8 @@ export interface FitResult<S extends Tree> {
   readonly state: S;
   /** Steps done since the beginning of the run. */
   readonly step: number;
-  /** Why training ended: all steps are done, the signal fired, or the data came to their end. */
-  readonly stopped: "done" | "aborted" | "data";
+  /** Why training ended: all steps are done, `stopWhen` said so, the signal fired, or the data came to their end. */
+  readonly stopped: "done" | "early" | "aborted" | "data";
   /** Of the last step that was read. */
   readonly metrics: Metrics;
   /** Metrics of this call's steps, as far as they were read. */
@@ -129,7 +134,7 @@ class Run<S extends Tree, B extends Tree> {
   }
 
   async train(): Promise<FitResult<S>> {
-    const { engine, step, steps, checkpoints, schedules = {} } = this.options;
+    const { engine, step, steps, checkpoints, schedules = {}, stopWhen } = this.options;
     checkOptions(this.options);
     checkSchedules("fit", this.state, schedules);
     if (checkpoints !== undefined) await this.resume(checkpoints);
@@ -149,6 +154,10 @@ class Run<S extends Tree, B extends Tree> {
           break;
         }
         await this.advance(compiled, batch.value, first);
+        if (this.step < steps && stopWhen?.({ step: this.step, metrics: this.metrics })) {
+          stopped = "early";
+          break;
+        }
       }
     } finally {
       compiled.dispose();

@@ -144,6 +144,31 @@ describe.each(["tfjs:cpu", "onnx:cpu"])("on %s:", (engineName) => {
       expect(after[0]).toEqual(after[1]);
     });
 
+    test("stopWhen ends it as if all steps were done: evaluated, saved, and resumed like any other", async () => {
+      const checkpoints = memoryCheckpoints();
+      const asked: number[] = [];
+      const evaluate = () => ({ held: 1 });
+      const result = await fit({
+        ...toyOptions(50),
+        engine,
+        checkpoints,
+        evaluate,
+        evaluateEvery: 4,
+        stopWhen: ({ step, metrics }) => {
+          asked.push(step);
+          return Number.isFinite(metrics.loss) && step >= 6;
+        },
+      });
+      expect([result.step, result.stopped, asked]).toEqual([6, "early", [1, 2, 3, 4, 5, 6]]);
+      expect(result.evaluations.map(({ step }) => step)).toEqual([4, 6]);
+      expect((await checkpoints.list()).map(({ step }) => step)).toEqual([6]);
+      treeDispose(result.state);
+      const whole = await fit({ ...toyOptions(9), engine });
+      const rest = await fit({ ...toyOptions(9), engine, checkpoints, stopWhen: ({ step }) => step === 9 });
+      expect([rest.step, rest.stopped]).toEqual([9, "done"]);
+      expect(takeBits(rest.state)).toEqual(takeBits(whole.state));
+    });
+
     test("a signal stops it between steps and the checkpoint of that moment is kept", async () => {
       const controller = new AbortController();
       const checkpoints = memoryCheckpoints();
