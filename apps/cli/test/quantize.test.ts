@@ -25,7 +25,8 @@ beforeAll(async () => {
   const settings = { eos_token: "<|end|>", chat_template: "{{ messages[0].content }}" };
   writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify(settings));
   writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: [3, 256] }));
-  writeFileSync(text, "What is held out. ".repeat(20));
+  // A byte order mark is dropped, as in training.
+  writeFileSync(text, `\uFEFF${"What is held out. ".repeat(20)}`);
 });
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 

@@ -1,6 +1,7 @@
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Engine, GROUP_SIZES, type GroupSize, type Tree, treeDispose } from "@genai/core";
+import { loadTextFiles } from "@genai/datasets";
 import { type CausalLm, convertLm, createDecoder, generate, perplexity, saveConverted } from "@genai/transformer";
 import { type Command, Option } from "commander";
 import { exitCodeHelp, UsageError } from "../exit-code.ts";
@@ -78,7 +79,7 @@ async function quantize(path: string, flags: QuantizeFlags, signal: AbortSignal)
   const { out, data, checkpoint, adapter, scales: dtype, json = false } = flags;
   const bits = Number(flags.bits);
   if (resolve(out) === resolve(path)) throw new UsageError(`--out ${out} is the model's own folder; choose another`);
-  const text = data === undefined ? undefined : await readText(data);
+  const text = data === undefined ? undefined : await readText(data, signal);
   const model = await openTextModel(path, { checkpoint, signal, ...(adapter !== undefined && { adapter }) });
   const { tokenizer, pretrained, countParams, stopIds } = model;
   let engine: Engine | undefined;
@@ -134,10 +135,12 @@ async function quantize(path: string, flags: QuantizeFlags, signal: AbortSignal)
   }
 }
 
-async function readText(file: string): Promise<string> {
+/** A text as training reads it: without a byte order mark, its lines ending in "\n". */
+async function readText(file: string, signal: AbortSignal): Promise<string> {
   try {
-    return await readFile(file, "utf8");
+    return (await loadTextFiles(file, { signal })).text;
   } catch (error) {
+    if (signal.aborted) throw error;
     throw new UsageError(`--data ${file} cannot be read: ${error instanceof Error ? error.message : error}`);
   }
 }
