@@ -16,14 +16,15 @@ function product(
   x: Value,
   n: number,
   code: number,
-  { bias, bits = 4 }: { bias?: Value; bits?: number } = {},
+  { bias, bits = 4, zeroPoints = null }: { bias?: Value; bits?: number; zeroPoints?: Value | null } = {},
 ) {
   const codes = Uint8Array.from({ length: (n * K * bits) / 8 }, (_, i) => (i === 0 ? 1 : code));
   const inputs = [
     x,
     g.constant("uint8", [n, 2, (32 * bits) / 8], codes),
     g.filled("float32", [n, 2], code),
-    ...(bias ? [null, null, bias] : []),
+    ...(bias || zeroPoints ? [zeroPoints] : []),
+    ...(bias ? [null, bias] : []),
   ];
   const attributes = { K: { int: K }, N: { int: n }, bits: { int: bits }, block_size: { int: 32 } };
   return g.node("MatMulNBits", inputs, "float32", [1, n], attributes, "com.microsoft");
@@ -51,6 +52,21 @@ describe("products of one input with rounded weights", () => {
     expect(Array.from(scales!.data!)).toEqual([...Array(6).fill(3), ...Array(10).fill(5)]);
     expect([zeros, groups]).toEqual([null, null]);
     expect(Array.from(added!.data!)).toEqual([30, 30, 30, 50, 50, 50, 50, 50]);
+  });
+
+  it("become one with zero points, where all have them", () => {
+    const g = new Graph();
+    const x = g.input("x", "float32", [1, K]);
+    const zeroPoints = (n: number) =>
+      g.constant(
+        "uint8",
+        [n, 1],
+        Uint8Array.from({ length: n }, (_, i) => 16 * n + i),
+      );
+    const values = [2, 3].map((n) => product(g, x, n, n, { zeroPoints: zeroPoints(n) }));
+    const [node] = reachableNodes(joinProducts(values));
+    expect(Array.from(node!.inputs[3]!.data!)).toEqual([32, 33, 48, 49, 50]);
+    expect(opsOf([values[0]!, product(g, x, 3, 1)])).toEqual(["MatMulNBits", "MatMulNBits"]);
   });
 
   it("stay apart where they differ in more than their width, or biases are computed", () => {

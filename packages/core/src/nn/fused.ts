@@ -38,7 +38,10 @@ export interface FusedOps {
   GenaiScatterInto: Record<never, never>;
   /** inputs { panels [P, K, 32] }; result a matrix; see weights/panels.ts */
   GenaiFromPanels: { outputs: number; layout: "out-in" | "in-out" };
-  /** inputs { units int32 [N, K / S, S bits / 32], scales [N, K / S] }; result a matrix; see weights/blocks.ts */
+  /**
+   * inputs { units int32 [N, K / S, S bits / 32], scales [N, K / S] }, also { zeroPoints int32 [N, K / S] }; result a matrix; see
+   * weights/blocks.ts
+   */
   GenaiFromBlocks: { bits: 4 | 8; layout: "out-in" | "in-out" };
   /** inputs { x }; result x, which engines may compile into the function; see weights/convert-weights.ts */
   GenaiConstant: Record<never, never>;

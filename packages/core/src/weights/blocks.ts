@@ -2,8 +2,9 @@ import * as tf from "@tensorflow/tfjs";
 import { fusedOp } from "../nn/fused.ts";
 import type { MatrixData, MatrixLayout } from "./panels.ts";
 
-// Matrices in 4 or 8 bits a weight: groups of inputs, the blocks of a row, share a scale, w = (code - 2^(bits - 1)) scale. In
-// groups of 32 this is the form of llama.cpp's Q4_0 and Q8_0, but that codes of 8 bits use the whole range.
+// Matrices in 4 or 8 bits a weight: groups of inputs, the blocks of a row, share a scale and a zero point, w = (code - zero point)
+// scale. What is rounded here has its zero points in the middle of the codes, 2^(bits - 1): in groups of 32 this is the form of
+// llama.cpp's Q4_0 and Q8_0, but that codes of 8 bits use the whole range. Others' matrices may have them anywhere.
 //
 // Shapes: N outputs, K inputs of a linear layer, S group size. A unit holds 32 bits of codes, the first in its lowest bits, so
 // that the bytes are in the order that ONNX Runtime reads, and take no more memory than they have to. Backends on GPUs keep
@@ -20,6 +21,7 @@ export const MIN_GROUP_SIZE = 32;
 export type Blocks = {
   units: tf.Tensor3D; // int32 [N, K / S, S bits / 32]
   scales: tf.Tensor2D; // [N, K / S]
+  zeroPoints?: tf.Tensor2D; // int32 [N, K / S], each a code; without them all are 2^(bits - 1)
 };
 
 /** Rounds a matrix [N, K] or [K, N] to codes: units and scales as in `Blocks`. K is a multiple of the group size. */
@@ -107,27 +109,34 @@ function nearestCode(x: number, half: number): number {
 }
 
 /** The matrix [N, K] or [K, N] that codes stand for. */
-export function fromBlocks({ units, scales }: Blocks, bits: CodeBits, layout: MatrixLayout): tf.Tensor2D {
-  return fusedOp("GenaiFromBlocks", { units, scales }, { bits, layout }, () =>
+export function fromBlocks({ units, scales, zeroPoints }: Blocks, bits: CodeBits, layout: MatrixLayout): tf.Tensor2D {
+  return fusedOp("GenaiFromBlocks", { units, scales, ...(zeroPoints && { zeroPoints }) }, { bits, layout }, () =>
     tf.tidy(() => {
       const [outputs] = scales.shape;
-      const weights = decode(units.dataSync() as Int32Array, scales.dataSync() as Float32Array, bits);
+      const zeros = zeroPoints?.dataSync() as Int32Array | undefined;
+      const weights = decode(units.dataSync() as Int32Array, scales.dataSync() as Float32Array, zeros, bits);
       const rows = tf.tensor2d(weights, [outputs, weights.length / outputs]);
       return layout === "out-in" ? rows : rows.transpose<tf.Tensor2D>();
     }),
   ) as tf.Tensor2D;
 }
 
-function decode(units: Int32Array, scales: Float32Array, bits: CodeBits): Float32Array {
+function decode(
+  units: Int32Array,
+  scales: Float32Array,
+  zeroPoints: Int32Array | undefined,
+  bits: CodeBits,
+): Float32Array {
   const weights = new Float32Array((units.length * 32) / bits);
   const groupSize = weights.length / scales.length;
   const half = 2 ** (bits - 1);
   const mask = 2 * half - 1;
   for (let block = 0, unit = 0, i = 0; block < scales.length; block++) {
     const scale = scales[block]!;
+    const zero = zeroPoints ? zeroPoints[block]! : half;
     for (const end = i + groupSize; i < end; unit++) {
       const packed = units[unit]!;
-      for (let place = 0; place < 32; place += bits, i++) weights[i] = (((packed >>> place) & mask) - half) * scale;
+      for (let place = 0; place < 32; place += bits, i++) weights[i] = (((packed >>> place) & mask) - zero) * scale;
     }
   }
   return weights;

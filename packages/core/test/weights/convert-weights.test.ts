@@ -6,6 +6,7 @@ import {
   embedding,
   fromBlocks,
   fromPanels,
+  fromRoundedMatrix,
   linear,
   type MatrixData,
   type MatrixLayout,
@@ -136,6 +137,25 @@ describe("toBlocks", () => {
   });
 });
 
+describe("fromRoundedMatrix", () => {
+  it("refuses zero points that are not one code for each scale", () => {
+    const matrix = (zeroPoints: Uint8Array) =>
+      fromRoundedMatrix({
+        bits: 4,
+        groupSize: 32,
+        layout: "out-in",
+        codes: new Uint32Array(8),
+        scales: new Float32Array(2),
+        zeroPoints,
+        size: [2, 32],
+      });
+    const before = tf.memory().numTensors;
+    expect(() => matrix(Uint8Array.of(1))).toThrow("1 zero points for 2 scales; expected as many");
+    expect(() => matrix(Uint8Array.of(15, 16))).toThrow("the zero point 16 in 4 bits; expected at most 15");
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
 describeOnEngines("convertWeights", (engine, name) => {
   const model = () => ({
     embedding: { weight: draw(1, 70, 64) },
@@ -247,6 +267,49 @@ describeOnEngines("convertWeights", (engine, name) => {
       await expectSimilar(got.product, multiply(params, x, ids).product, format === "int8" ? 0.999 : 0.98);
       fast.dispose();
     }
+  });
+
+  it.each([
+    [4, 3, "out-in"],
+    [4, 4, "in-out"],
+    [8, 3, "out-in"],
+  ] as const)("multiplies with zero points anywhere, in %i bits and %i groups", async (bits, groups, layout) => {
+    const [outputs, inputs] = [40, groups * 32];
+    const rng = new Rng(bits);
+    const integers = (size: number, high: number) => rng.draw({ kind: "integers", size, low: 0, high });
+    const rounded = fromRoundedMatrix({
+      bits,
+      groupSize: 32,
+      layout,
+      codes: Uint32Array.from({ length: (outputs * inputs * bits) / 32 }, () => {
+        const [low, high] = integers(2, 2 ** 16);
+        return low! + 2 ** 16 * high!;
+      }),
+      scales: (await rng.normal([outputs * groups]).data()) as Float32Array,
+      zeroPoints: Uint8Array.from(integers(outputs * groups, 2 ** bits)),
+      size: [outputs, inputs],
+    });
+    const params = { table: { weight: rounded }, bias: rng.normal([outputs]) };
+    type Params = { table: { weight: tf.Tensor2D }; bias: tf.Tensor1D };
+    const multiply = ({ table, bias }: Params, x: tf.Tensor2D, ids: tf.Tensor1D) => ({
+      product: tf.matMul(x, table.weight, false, layout === "out-in").add(bias),
+      ...(layout === "out-in" && { rows: embedding(table, ids) }),
+    });
+    const fast = engine().compile((p: Tree, x: tf.Tensor2D, ids: tf.Tensor1D) =>
+      tf.tidy(() => multiply(plainWeights(p), x, ids)),
+    );
+    const [x, ids] = [draw(2, 1, inputs), tf.tensor1d([39, 0], "int32")];
+    const want = tf.tidy(() => multiply(plainWeights<Params>(params), x, ids));
+    const got = await fast(params, x, ids);
+    if (want.rows) await expectClose(got.rows!, want.rows, { atol: 1e-5, rtol: 1e-6 }, "rows");
+    await expectSimilar(got.product, want.product);
+    // Several rows at once go another way.
+    const many = draw(3, 5, inputs);
+    await expectSimilar(
+      (await fast(params, many, ids)).product,
+      multiply(plainWeights<Params>(params), many, ids).product,
+    );
+    fast.dispose();
   });
 
   it("takes another form for single matrices", async () => {

@@ -16,6 +16,7 @@ type Form =
       readonly kind: "blocks";
       readonly units: Value;
       readonly scales: Value;
+      readonly zeroPoints: Value | undefined;
       readonly bits: number;
       readonly outputs: number;
       readonly layout: string;
@@ -33,15 +34,23 @@ const fromPanels: Lowering = ({ graph: g, inputs: { panels }, attrs: { outputs, 
   return matrix;
 };
 
-const fromBlocks: Lowering = ({ graph: g, inputs: { units, scales }, attrs: { bits, layout } }) => {
-  const rows = decoded(g, units!, scales!, bits);
+const fromBlocks: Lowering = ({ graph: g, inputs: { units, scales, zeroPoints }, attrs: { bits, layout } }) => {
+  const rows = decoded(g, units!, scales!, zeroPoints, bits);
   const matrix = layout === "out-in" ? rows : transpose(g, rows, [1, 0]);
-  forms.set(matrix, { kind: "blocks", units: units!, scales: scales!, bits, outputs: rows.shape[0]!, layout });
+  forms.set(matrix, {
+    kind: "blocks",
+    units: units!,
+    scales: scales!,
+    zeroPoints,
+    bits,
+    outputs: rows.shape[0]!,
+    layout,
+  });
   return matrix;
 };
 
-/** The rows [R, K] that units [R, K / S, S bits / 32] and scales [R, K / S] stand for. */
-function decoded(g: Graph, units: Value, scales: Value, bits: number): Value {
+/** The rows [R, K] that units [R, K / S, S bits / 32], scales and zero points [R, K / S] stand for. */
+function decoded(g: Graph, units: Value, scales: Value, zeroPoints: Value | undefined, bits: number): Value {
   const [rows, blocks] = scales.shape as [number, number];
   const size = 2 ** bits;
   const perUnit = 32 / bits;
@@ -54,7 +63,10 @@ function decoded(g: Graph, units: Value, scales: Value, bits: number): Value {
   });
   const stacked = g.node("Concat", codes, "int32", [...units.shape, perUnit], { axis: { int: 3 } });
   const width = units.shape[2]! * perUnit;
-  const centred = sub(g, cast(g, reshape(g, stacked, [rows, blocks, width]), "float32"), g.scalar("float32", size / 2));
+  const zeros = zeroPoints
+    ? reshape(g, cast(g, zeroPoints, "float32"), [rows, blocks, 1])
+    : g.scalar("float32", size / 2);
+  const centred = sub(g, cast(g, reshape(g, stacked, [rows, blocks, width]), "float32"), zeros);
   return reshape(g, mul(g, centred, reshape(g, scales, [rows, blocks, 1])), [rows, blocks * width]);
 }
 
@@ -84,17 +96,18 @@ export function multiplyForm(
   const attributes = { K: k, N: n, bits: form.bits, block_size: k / blocks, accuracy_level: 4 };
   // A wide result, as logits are, would be copied by a reshape behind it.
   const rows = n > MAX_RESHAPED ? x : tokenRows(x);
-  const inputs = [rows, codes, known.scales];
+  const inputs = [rows, codes, known.scales, ...(known.zeroPoints ? [known.zeroPoints] : [])];
   const shape = [...rows.shape.slice(0, -1), n];
   const product = g.node("MatMulNBits", inputs, "float32", shape, integers(attributes), "com.microsoft");
   return reshape(g, product, [t, n]);
 }
 
-/** Codes uint8 [N, K bits / 8] and scales as constants: operators prepare them when the graph is loaded, or are slow. */
-function constants(g: Graph, form: Form & { kind: "blocks" }): { codes: Value; scales: Value } | undefined {
+/** Codes uint8 [N, K bits / 8], scales and zero points as constants: operators prepare them when the graph is loaded, or are slow. */
+function constants(g: Graph, form: Form & { kind: "blocks" }): Parts | undefined {
   const units = g.known(form.units);
   const scales = g.known(form.scales);
-  if (!(units?.data instanceof Int32Array) || !scales) return undefined;
+  const zeroPoints = packedZeroPoints(g, form);
+  if (!(units?.data instanceof Int32Array) || !scales || zeroPoints === undefined) return undefined;
   let codes = codesOf.get(units);
   if (!codes) {
     const { buffer, byteOffset, byteLength } = units.data;
@@ -102,10 +115,42 @@ function constants(g: Graph, form: Form & { kind: "blocks" }): { codes: Value; s
     codes = g.constant("uint8", [form.outputs, byteLength / form.outputs], bytes);
     codesOf.set(units, codes);
   }
-  return { codes, scales };
+  return { codes, scales, zeroPoints };
+}
+
+/** What operators read of rounded weights. Without zero points these are in the middle of the codes. */
+interface Parts {
+  readonly codes: Value;
+  readonly scales: Value;
+  readonly zeroPoints: Value | null;
 }
 
 const codesOf = new WeakMap<Value, Value>();
+
+/** Zero points as a constant uint8 [N, K / S bits / 8], each row in whole bytes; null for none, undefined for what is computed. */
+function packedZeroPoints(g: Graph, { zeroPoints, bits }: Form & { kind: "blocks" }): Value | null | undefined {
+  if (!zeroPoints) return null;
+  const known = g.known(zeroPoints);
+  if (!known) return undefined;
+  let packed = zeroPointsOf.get(known);
+  if (!packed) {
+    const [rows, blocks] = known.shape as [number, number];
+    const perByte = 8 / bits;
+    const bytes = Math.ceil(blocks / perByte);
+    const data = new Uint8Array(rows * bytes);
+    for (let row = 0, i = 0; row < rows; row++) {
+      for (let k = 0; k < blocks; k++, i++) {
+        data[row * bytes + Math.floor(k / perByte)]! |=
+          (known.data ? known.data[i]! : known.fill!) << (bits * (k % perByte));
+      }
+    }
+    packed = g.constant("uint8", [rows, bytes], data);
+    zeroPointsOf.set(known, packed);
+  }
+  return packed;
+}
+
+const zeroPointsOf = new WeakMap<Value, Value>();
 
 const MAX_RESHAPED = 2 ** 14;
 
@@ -119,9 +164,10 @@ export function addToProduct(g: Graph, a: Value, b: Value): Value | undefined {
     [b, a],
   ] as const) {
     const { node, shape } = tokenRows(product);
-    if (node?.op !== "MatMulNBits" || node.inputs.length > 3 || bias.shape.length !== 1) continue;
+    if (node?.op !== "MatMulNBits" || node.inputs.length > 4 || bias.shape.length !== 1) continue;
     if (bias.shape[0] !== shape.at(-1) || bias.shape[0] !== product.shape.at(-1)) continue;
-    const inputs = [...node.inputs, null, null, bias];
+    const [x, codes, scales, zeroPoints = null] = node.inputs;
+    const inputs = [x!, codes!, scales!, zeroPoints, null, bias];
     const sum = g.node("MatMulNBits", inputs, "float32", shape, { ...node.attributes }, "com.microsoft");
     return reshape(g, sum, product.shape);
   }
@@ -139,14 +185,18 @@ export function gatherForm(g: Graph, matrix: Value, indices: Value): Value | und
   if (form.kind === "blocks") {
     // Fed where they can be: as a constant the matrix would be in each graph once more, beside what products prepare of it.
     const bytes = g.bytesOf(form.units);
-    const known = bytes ? { codes: bytes, scales: form.scales } : constants(g, form);
+    const zeroPoints = packedZeroPoints(g, form);
+    const known =
+      bytes && zeroPoints !== undefined ? { codes: bytes, scales: form.scales, zeroPoints } : constants(g, form);
     if (known) {
       const attributes = { bits: form.bits, block_size: k / form.scales.shape[1]!, gather_axis: 0, quantize_axis: 1 };
       const codes = reshape(g, known.codes, [form.outputs, (k * form.bits) / 8]);
-      const inputs = [codes, indices, known.scales];
+      const inputs = [codes, indices, known.scales, ...(known.zeroPoints ? [known.zeroPoints] : [])];
       return g.node("GatherBlockQuantized", inputs, "float32", shape, integers(attributes), "com.microsoft");
     }
-    return reshape(g, decoded(g, gather(g, form.units, ids, 0), gather(g, form.scales, ids, 0), form.bits), shape);
+    const [units, scales] = [form.units, form.scales].map((part) => gather(g, part, ids, 0)) as [Value, Value];
+    const zeros = form.zeroPoints && gather(g, form.zeroPoints, ids, 0);
+    return reshape(g, decoded(g, units, scales, zeros, form.bits), shape);
   }
   const width = g.scalar("int32", WIDTH);
   const panel = binary(g, "Div", ids, width);
