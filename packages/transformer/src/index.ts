@@ -129,7 +129,7 @@ export {
   saveConverted,
 } from "./pretrained/converted-files.ts";
 export { loadLlama2c } from "./pretrained/llama2c.ts";
-export type { ModelSource } from "./pretrained/model-folder.ts";
+export type { ModelSource, OpenModelOptions } from "./pretrained/model-folder.ts";
 export {
   type ArchitectureName,
   encodePretrained,

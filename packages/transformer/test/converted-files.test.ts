@@ -1,7 +1,17 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { encodeSafetensors, openSafetensors, Rng, type TensorData, type Tree, treeDispose } from "@genai/core";
+import {
+  encodeSafetensors,
+  fromRoundedMatrix,
+  openSafetensors,
+  plainWeights,
+  Rng,
+  type TensorData,
+  type Tree,
+  treeDispose,
+  treeEntries,
+} from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
@@ -13,8 +23,11 @@ import {
   loadPretrained,
   type PretrainedModel,
   pretrainedLm,
+  type SavePretrainedOptions,
   saveConverted,
+  savePretrained,
 } from "../src/index.ts";
+import { toZeroPoints } from "../src/pretrained/affine-groups.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "genai-converted-"));
 beforeAll(() => tf.setBackend("cpu"));
@@ -43,6 +56,24 @@ async function logitsOf({ lm, params }: { lm: ReturnType<typeof pretrainedLm>; p
   return values;
 }
 
+/** What is in a model's folder. */
+async function contentsOf(at: string) {
+  const file = await openSafetensors(join(at, "model.safetensors"));
+  const tensors = new Map<string, TensorData>();
+  for (const name of file.tensors.keys()) tensors.set(name, await file.read(name));
+  await file.close();
+  return { tensors, config: JSON.parse(readFileSync(join(at, "config.json"), "utf8")) as Record<string, unknown> };
+}
+
+const filesWith = async (
+  config: unknown,
+  tensors: ReadonlyMap<string, tf.Tensor | TensorData>,
+  options: SavePretrainedOptions = {},
+) => ({
+  "config.json": new TextEncoder().encode(JSON.stringify(config)),
+  "model.safetensors": Uint8Array.from(Buffer.concat(await encodeSafetensors(tensors, {}, options))),
+});
+
 /** A model in 4 bits, its first block in 8 and a matrix in panels. */
 async function rounded(make: () => PretrainedModel) {
   const model = make();
@@ -66,16 +97,9 @@ async function filesOf(
   const model = await rounded(models["GPT-2"]!);
   await saveConverted(at, model);
   treeDispose(model.params);
-  const config = JSON.parse(readFileSync(join(at, "config.json"), "utf8"));
-  const file = await openSafetensors(join(at, "model.safetensors"));
-  const tensors = new Map<string, TensorData>();
-  for (const name of file.tensors.keys()) tensors.set(name, await file.read(name));
-  await file.close();
+  const { config, tensors } = await contentsOf(at);
   change.tensors?.(tensors);
-  return {
-    "config.json": new TextEncoder().encode(JSON.stringify(change.config?.(config) ?? config)),
-    "model.safetensors": Uint8Array.from(Buffer.concat(await encodeSafetensors(tensors))),
-  };
+  return filesWith(change.config?.(config) ?? config, tensors);
 }
 
 describe("a model with rounded weights", () => {
@@ -173,6 +197,127 @@ describe("a model with rounded weights", () => {
   });
 });
 
+/**
+ * Groups of weights as MLX rounds them (`quantize` in mlx/backend/cpu/quantized.cpp), and the weights that they stand for in the type
+ * that scales and biases are written in.
+ */
+function mlxGroups(values: Float32Array, groupSize: number, bits: 4 | 8, dtype: "F32" | "F16" | "BF16") {
+  const typed = (x: number) => {
+    if (dtype === "F32") return Math.fround(x);
+    const digits = dtype === "F16" ? 11 : 8;
+    const step = 2 ** (Math.max(Math.floor(Math.log2(Math.abs(x) || 1)), dtype === "F16" ? -14 : -126) - digits + 1);
+    return Math.round(x / step) * step;
+  };
+  const largest = 2 ** bits - 1;
+  const codes = new Uint32Array((values.length * bits) / 32);
+  const [scales, biases] = [[] as number[], [] as number[]];
+  const weights = new Float32Array(values.length);
+  for (let at = 0; at < values.length; at += groupSize) {
+    const group = values.subarray(at, at + groupSize);
+    const [low, high] = [Math.min(...group), Math.max(...group)];
+    const isLow = Math.abs(low) > Math.abs(high);
+    const edge = isLow ? low : high;
+    let scale = Math.max((high - low) / largest, 1e-7) * (isLow ? 1 : -1);
+    const multiple = Math.round(edge / scale);
+    if (multiple !== 0) scale = edge / multiple;
+    const bias = multiple === 0 ? 0 : edge;
+    scales.push(typed(scale));
+    biases.push(typed(bias));
+    for (const [i, w] of group.entries()) {
+      const code = Math.max(0, Math.min(largest, Math.round((w - bias) / scale)));
+      codes[Math.floor(((at + i) * bits) / 32)]! |= code << (((at + i) * bits) % 32);
+      weights[at + i] = typed(scale) * code + typed(bias);
+    }
+  }
+  return { codes, scales: Float32Array.from(scales), biases: Float32Array.from(biases), weights };
+}
+
+describe("a model that MLX has rounded", () => {
+  // The last number: by how many steps of a group a weight may be off, which is what the type does to its bias.
+  it.each([
+    [4, "F32", 1e-5],
+    [4, "F16", 0.02],
+    [4, "BF16", 0.13],
+    [8, "F32", 1e-4],
+    [8, "F16", 0.3],
+    [8, "BF16", 0.5],
+  ] as const)("in %i bits and %s has its weights, and is written as one", async (bits, dtype, atMost) => {
+    const { config, params } = createLlama({ ...sizes, nKvHead: 1, nInner: 64 }, new Rng(7));
+    await savePretrained(join(folder, "original"), { architecture: "llama", config, params });
+    treeDispose(params as Tree);
+    const original = await contentsOf(join(folder, "original"));
+    const left = "model.layers.0.mlp.up_proj";
+    const [tensors, wanted] = [new Map<string, tf.Tensor | TensorData>(), new Map<string, Float32Array>()];
+    for (const [name, tensor] of original.tensors) {
+      const values = tensor.data as Float32Array;
+      if (name === "model.embed_tokens.weight") values.fill(0, 64, 96).fill(0.25, 96, 128);
+      const layer = name.slice(0, -".weight".length);
+      const [outputs, inputs] = tensor.shape as [number, number];
+      if (tensor.shape.length !== 2 || layer === left) {
+        tensors.set(name, tensor);
+        continue;
+      }
+      const { codes, weights, ...groups } = mlxGroups(values, 32, bits, dtype);
+      tensors.set(name, { dtype: "U32", shape: [outputs, (inputs * bits) / 32], data: codes });
+      for (const part of ["scales", "biases"] as const) {
+        tensors.set(`${layer}.${part}`, tf.tensor(groups[part], [outputs, inputs / 32]));
+      }
+      wanted.set(name, weights);
+    }
+    const quantization = { group_size: 32, bits, [left]: false };
+    const files = await filesWith({ ...original.config, quantization, quantization_config: quantization }, tensors, {
+      dtype,
+    });
+    const before = tf.memory().numTensors;
+    const read = await loadConverted(files);
+    expect([read.bits, "quantization_config" in read.published!]).toEqual([bits, false]);
+    const plain = new Map(treeEntries(tf.tidy(() => plainWeights<Tree>(read.params) as tf.TensorContainer) as Tree));
+    for (const [name, want] of wanted) {
+      const got = await plain.get(name)!.data();
+      const scales = await (tensors.get(name.replace(/weight$/, "scales")) as tf.Tensor).data();
+      const off = want.map((w, i) => Math.abs(got[i]! - w) / Math.max(Math.abs(scales[Math.floor(i / 32)]!), 1e-5));
+      expect(Math.max(...off)).toBeLessThanOrEqual(atMost);
+    }
+    await saveConverted(join(folder, "mlx-again"), read);
+    const again = await loadConverted(join(folder, "mlx-again"));
+    expect(await logitsOf(again)).toEqual(await logitsOf(read));
+    treeDispose([read.params, again.params, ...plain.values()]);
+    expect(tf.memory().numTensors).toBe(before);
+    for (const tensor of tensors.values()) if (tensor instanceof tf.Tensor) tensor.dispose();
+  });
+});
+
+describe("toZeroPoints", () => {
+  it.each([4, 8] as const)("rounds groups again that have no zero among their codes, in %i bits", (bits) => {
+    const largest = 2 ** bits - 1;
+    // Weights from 1 to 2, from -1 to -2, and as many on either side of zero.
+    const rows = [1, -1].map((sign) => Float32Array.from({ length: 32 }, (_, i) => sign * (1 + i / 31)));
+    const values = Float32Array.from([...rows[0]!, ...rows[1]!, ...rows[0]!.map((w, i) => (i % 2 ? w : -w))]);
+    const { weights, ...groups } = mlxGroups(values, 32, bits, "F32");
+    const given = { ...groups, bits, groupSize: 32, dtype: "F32" } as const;
+    const before = [given.codes.slice(), given.scales.slice()];
+    const { codes, scales, zeroPoints } = toZeroPoints("here", given);
+    expect([given.codes, given.scales]).toEqual(before);
+    expect([...zeroPoints!.subarray(0, 2)].sort((a, b) => a - b)).toEqual([largest, largest].map((n) => n));
+    const tree = {
+      w: fromRoundedMatrix({
+        bits,
+        groupSize: 32,
+        layout: "out-in",
+        codes,
+        scales,
+        zeroPoints: zeroPoints!,
+        size: [3, 32],
+      }),
+    };
+    const got = tf.tidy(() => plainWeights<{ w: tf.Tensor2D }>(tree).w.dataSync().slice());
+    // Half a step of the wider codes, which reach from zero to 2.
+    for (const [i, w] of weights.entries())
+      expect(Math.abs(got[i]! - w)).toBeLessThanOrEqual(i < 64 ? 1.01 / largest : 1e-6);
+    treeDispose(tree);
+  });
+});
+
 describe("files with rounded weights that do not fit", () => {
   const q = (fields: object) => (config: Record<string, unknown>) => ({
     ...config,
@@ -188,7 +333,16 @@ describe("files with rounded weights that do not fit", () => {
     ],
     ["a mode", 'quantization.mode is "mxfp4"; expected "affine"', { config: q({ mode: "mxfp4" }) }],
     ["a layer's bits", 'quantization["x"].bits is 16', { config: q({ x: { group_size: 32, bits: 16 } }) }],
-    ["a layer", 'quantization["x"] is 4; expected a record', { config: q({ x: 4 }) }],
+    [
+      "a layer",
+      'quantization["x"] is 4; expected a record with group_size and bits, or false',
+      { config: q({ x: 4 }) },
+    ],
+    [
+      "what other libraries call a quantization",
+      "has a quantization_config",
+      { config: (config) => ({ ...config, quantization_config: { quant_method: "gptq" } }) },
+    ],
     [
       "a layer that is not there",
       "x has bits in config.json, and no scales",
@@ -238,11 +392,21 @@ describe("files with rounded weights that do not fit", () => {
       },
     ],
     [
-      "biases of others' making",
-      "wte has the scale 0.5 and the bias 1 at 0; expected a number and -8 times it",
+      "biases between the codes",
+      "wte has the scale 0.5 and the bias 1.0499999523162842 at 0; expected numbers, and a bias that is a whole multiple",
       {
         tensors: (tensors) => {
           tensors.set("wte.scales", { dtype: "F32", shape: [40, 1], data: new Float32Array(40).fill(0.5) });
+          tensors.set("wte.biases", { dtype: "F32", shape: [40, 1], data: new Float32Array(40).fill(1.05) });
+        },
+      },
+    ],
+    [
+      "biases where there is no scale",
+      "wte has the scale 0 and the bias 1 at 0",
+      {
+        tensors: (tensors) => {
+          tensors.set("wte.scales", { dtype: "F32", shape: [40, 1], data: new Float32Array(40) });
           tensors.set("wte.biases", { dtype: "F32", shape: [40, 1], data: new Float32Array(40).fill(1) });
         },
       },

@@ -21,9 +21,10 @@ import {
 import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "../causal-lm.ts";
 import { withConvertedParams } from "../converted-lm.ts";
+import { toBiases, toZeroPoints } from "./affine-groups.ts";
 import { type Architecture, paramShapes } from "./architecture.ts";
 import type { PublishedConfig } from "./config-fields.ts";
-import { type ModelSource, openModelFolder, writeModelFolder } from "./model-folder.ts";
+import { type ModelSource, type OpenModelOptions, openModelFolder, writeModelFolder } from "./model-folder.ts";
 import {
   ARCHITECTURES,
   type ArchitectureName,
@@ -45,10 +46,9 @@ import {
 //
 //   NAME.weight   U32 [N, K bits / 32], codes, the first in the lowest bits
 //   NAME.scales   float [N, K / S]
-//   NAME.biases   float [N, K / S], here always -2^(bits - 1) scale
+//   NAME.biases   float [N, K / S], of what is rounded here always -2^(bits - 1) scale
 //
-// of which a weight is scale code + bias. Tables that are [in, out] otherwise, as GPT-2's, are [out, in] as all others. MLX's own
-// models have biases of any value: those are not read.
+// of which a weight is scale code + bias. Tables that are [in, out] otherwise, as GPT-2's, are [out, in] as all others.
 //
 //   A. Hannun et al., "MLX: Efficient and flexible machine learning on Apple silicon", 2023
 
@@ -107,7 +107,7 @@ async function entriesOf(params: Tree): Promise<Entries> {
   const walk = async (node: Tree, path: string): Promise<void> => {
     if (isTensor(node)) found.entries.push([path, node]);
     else if (isConvertedMatrix(node) && node.converted !== "panels") {
-      const { bits, groupSize, codes, scales, size } = await toRoundedMatrix(node);
+      const { bits, groupSize, codes, size, ...groups } = await toRoundedMatrix(node);
       const [outputs, inputs] = size;
       const shape = [outputs, inputs / groupSize];
       const layer = layerOf(path);
@@ -115,7 +115,7 @@ async function entriesOf(params: Tree): Promise<Entries> {
       found.entries.push(
         [path, { dtype: "U32", shape: [outputs, (inputs * bits) / 32], data: codes }],
         ...(["scales", "biases"] as const).map((name) => {
-          const tensor = tf.tensor(name === "scales" ? scales : biasesOf(scales, bits), shape);
+          const tensor = tf.tensor(name === "scales" ? groups.scales : toBiases(groups, bits), shape);
           found.made.push(tensor);
           return [`${layer}.${name}`, tensor] as const;
         }),
@@ -147,9 +147,6 @@ function layerOf(path: string): string {
     `saveConverted: the rounded matrix ${path} is no layer's weight; expected a path that ends in .weight`,
   );
 }
-
-const middleOf = (bits: CodeBits): number => 2 ** (bits - 1);
-const biasesOf = (scales: Float32Array, bits: CodeBits): Float32Array => scales.map((scale) => -middleOf(bits) * scale);
 
 /** How most layers are rounded, and the others by their names. */
 function sectionOf({ architecture, config }: ConvertedModel, layers: ReadonlyMap<string, Rounding>): PublishedConfig {
@@ -184,21 +181,20 @@ export interface LoadedConverted extends ConvertedModel {
 }
 
 /**
- * Loads a causal model that `saveConverted` wrote. Rounded matrices stay rounded: at no time is there one in float32.
+ * Loads a causal model that `saveConverted` wrote, or that MLX's tools rounded to 4 or 8 bits in groups of 32, 64 or 128. Rounded
+ * matrices stay rounded: at no time is there one in float32.
  *
- * @param source as for `loadPretrained`, but for the hub
- * @throws FormatError if config.json has no such quantization, or if weights and config.json do not fit: all that is missing,
- *   not expected, of another shape or of another type is listed
+ * @param source as for `loadPretrained`
+ * @throws FormatError if config.json has no such quantization, if weights and config.json do not fit (all that is missing, not
+ *   expected, of another shape or of another type is listed), or if biases are no multiples of their scales
  */
-export async function loadConverted(
-  source: ModelSource,
-  options: { readonly signal?: AbortSignal } = {},
-): Promise<LoadedConverted> {
+export async function loadConverted(source: ModelSource, options: OpenModelOptions = {}): Promise<LoadedConverted> {
   const caller = "loadConverted";
-  const { name, config: published, weights } = await openModelFolder(source, caller);
+  const { name, config: published, weights } = await openModelFolder(source, caller, options);
   try {
     const where = `${caller}: config.json of ${name}`;
-    const { quantization, ...plain } = published;
+    const { quantization, ...rest } = published;
+    const plain = withoutCopy(rest, quantization);
     const section = readSection(quantization, where);
     const named = withModelType(plain);
     const architecture = architectureOf(named, where);
@@ -246,6 +242,12 @@ function modelOf(
   return { lm, ...paramShapes((make) => makeParams(model.config, make)) };
 }
 
+/** MLX writes the section twice, the second time under the name that other libraries use for roundings of theirs. */
+function withoutCopy(published: PublishedConfig, quantization: unknown): PublishedConfig {
+  const { quantization_config: copy, ...rest } = published;
+  return JSON.stringify(copy) === JSON.stringify(quantization) ? rest : published;
+}
+
 interface Section {
   /** Of all layers but the others. */
   readonly most: Rounding;
@@ -275,14 +277,16 @@ function readSection(section: unknown, where: string): Section {
     }
     return { bits, groupSize };
   };
-  const others = Object.entries(layers).map(([layer, entry]): [string, Rounding] => {
+  const others = Object.entries(layers).flatMap(([layer, entry]): [string, Rounding][] => {
     const what = `quantization[${JSON.stringify(layer)}]`;
+    // So MLX says that a layer is not rounded, which shows in its tensors.
+    if (entry === false) return [];
     if (!isJsonRecord(entry)) {
       throw new FormatError(
-        `${where}: ${what} is ${JSON.stringify(entry)}; expected a record with group_size and bits`,
+        `${where}: ${what} is ${JSON.stringify(entry)}; expected a record with group_size and bits, or false`,
       );
     }
-    return [layer, roundingOf(what, entry.group_size, entry.bits)];
+    return [[layer, roundingOf(what, entry.group_size, entry.bits)]];
   });
   return { most: roundingOf("quantization", groupSize, bits), others: new Map(others) };
 }
@@ -340,7 +344,6 @@ function roundedView(
     rounded: new Set(rounded.keys()),
     async read(name) {
       const { rounding, layout, size } = rounded.get(name)!;
-      const { bits } = rounding;
       const layer = name.slice(0, -".weight".length);
       const { data } = await weights.read(name);
       const [scales, biases] = await Promise.all(
@@ -353,14 +356,10 @@ function roundedView(
           }
         }),
       );
-      const wrong = scales!.findIndex((scale, i) => !Number.isFinite(scale) || biases![i] !== -middleOf(bits) * scale);
-      if (wrong >= 0) {
-        throw new FormatError(
-          `${where}: ${layer} has the scale ${scales![wrong]} and the bias ${biases![wrong]} at ${wrong}; expected a number and ` +
-            `-${middleOf(bits)} times it, as this package rounds. Round the original model with it`,
-        );
-      }
-      return fromRoundedMatrix({ ...rounding, layout, codes: data as Uint32Array, scales: scales!, size });
+      const { dtype } = weights.tensors.get(`${layer}.scales`)!;
+      const parts = { ...rounding, codes: data as Uint32Array, scales: scales!, biases: biases!, dtype };
+      const groups = toZeroPoints(`${where}: ${layer}`, parts);
+      return fromRoundedMatrix({ ...rounding, ...groups, layout, size });
     },
   };
 }

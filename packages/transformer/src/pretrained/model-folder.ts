@@ -7,6 +7,8 @@ import {
   openShardedSafetensors,
   type SafetensorsFile,
 } from "@genai/core";
+import { downloadPretrained, type HubOptions } from "../hub/download-pretrained.ts";
+import { isHubName } from "../hub/hub-name.ts";
 import type { PublishedConfig } from "./config-fields.ts";
 
 /**
@@ -27,9 +29,23 @@ export interface ModelFolder {
   readonly weights: SafetensorsFile;
 }
 
+/** How a model's files are opened. */
+export interface OpenModelOptions {
+  readonly signal?: AbortSignal;
+  /** For models on the hub: token, cache, address, progress of the download. */
+  readonly hub?: Omit<HubOptions, "signal">;
+}
+
 /** @throws if there is no config.json or neither weights in one file nor their index. */
-export async function openModelFolder(source: ModelSource, caller: string): Promise<ModelFolder> {
-  const { name, locate } = folderOf(source, caller);
+export async function openModelFolder(
+  source: ModelSource,
+  caller: string,
+  { signal, hub }: OpenModelOptions = {},
+): Promise<ModelFolder> {
+  const files = isHubName(source)
+    ? await downloadPretrained(source, { ...hub, ...(signal && { signal }), parts: ["model"] })
+    : source;
+  const { name, locate } = folderOf(files, caller);
   const config = await readConfig(await openByteSource(locate(CONFIG), caller), caller);
   const single = await tryOpen(() => locate(WEIGHTS), caller);
   if (!("error" in single)) return { name, config, weights: await openSafetensors(single, caller) };

@@ -15,13 +15,11 @@ import * as tf from "@tensorflow/tfjs";
 import type { Bert } from "../bert.ts";
 import type { CausalLm } from "../causal-lm.ts";
 import { type Gpt2, gpt2Lm } from "../gpt2.ts";
-import { downloadPretrained, type HubOptions } from "../hub/download-pretrained.ts";
-import { isHubName } from "../hub/hub-name.ts";
 import { type Llama, llamaLm } from "../llama.ts";
 import type { T5 } from "../t5.ts";
 import { type Architecture, paramShapes } from "./architecture.ts";
 import type { PublishedConfig } from "./config-fields.ts";
-import { type ModelSource, openModelFolder, writeModelFolder } from "./model-folder.ts";
+import { type ModelSource, type OpenModelOptions, openModelFolder, writeModelFolder } from "./model-folder.ts";
 import { publishedBert } from "./published-bert.ts";
 import { publishedGpt2 } from "./published-gpt2.ts";
 import { publishedLlama } from "./published-llama.ts";
@@ -43,12 +41,9 @@ export type PretrainedModel = {
   };
 }[ArchitectureName];
 
-export interface LoadPretrainedOptions {
-  readonly signal?: AbortSignal;
+export interface LoadPretrainedOptions extends OpenModelOptions {
   /** Called after each tensor. */
   readonly onProgress?: (progress: { readonly loadedParams: number; readonly totalParams: number }) => void;
-  /** For models on the hub: token, cache, address, progress of the download. */
-  readonly hub?: Omit<HubOptions, "signal">;
 }
 
 /**
@@ -64,11 +59,7 @@ export async function loadPretrained(
   options: LoadPretrainedOptions = {},
 ): Promise<PretrainedModel> {
   const caller = "loadPretrained";
-  const { signal, hub } = options;
-  const files = isHubName(source)
-    ? await downloadPretrained(source, { ...hub, ...(signal && { signal }), parts: ["model"] })
-    : source;
-  const { name, config: published, weights } = await openModelFolder(files, caller);
+  const { name, config: published, weights } = await openModelFolder(source, caller, options);
   try {
     if (published.quantization !== undefined) {
       throw new FormatError(
