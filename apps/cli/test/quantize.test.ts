@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Rng, treeDispose } from "@genai/core";
+import { serveHub } from "@genai/testing/hub-server";
 import { createByteTokenizer } from "@genai/tokenizer";
 import { createGpt2, generateIds, savePretrained } from "@genai/transformer";
 import * as tf from "@tensorflow/tfjs";
@@ -83,6 +84,30 @@ test("what is printed says size, perplexity and speed before and after", async (
     bits: 4,
     "h.0.mlp.c_proj": { group_size: 64, bits: 4 },
   });
+});
+
+test("a rounded model of the hub opens by its name", async () => {
+  const before = tf.memory().numTensors;
+  const out = join(scratch, "for-the-hub");
+  await quantize(folder, "--out", out);
+  const hub = await serveHub(
+    "org/tiny-4bit",
+    Object.fromEntries(readdirSync(out).map((name) => [name, readFileSync(join(out, name))])),
+  );
+  vi.stubEnv("HF_ENDPOINT", hub.endpoint);
+  vi.stubEnv("HF_HUB_CACHE", join(scratch, "hub"));
+  try {
+    const { model, engine } = await openWritingModel("hf:org/tiny-4bit", flags);
+    expect(model).toMatchObject({ name: "tiny-4bit", architecture: "gpt2", bits: 4 });
+    expect(await generateIds(engine, model.lm, model.params, [[72]], { maxNewTokens: 4 })).toHaveLength(1);
+    model.dispose();
+    engine.dispose();
+    await expect(openTextModel("hf:org/tiny-4bit")).rejects.toThrow("holds rounded weights");
+    expect(tf.memory().numTensors).toBe(before);
+  } finally {
+    vi.unstubAllEnvs();
+    await hub.close();
+  }
 });
 
 test("what cannot be done with rounded weights is refused with a reason", async () => {

@@ -81,11 +81,6 @@ export async function openTextModel(path: string, options: OpenTextModelOptions 
   if (config === undefined) throw new UsageError(`${path} has no config.json; ${missing}`);
   const name = basename(resolve(path));
   if (!isRun(config)) {
-    if ((await readJson(join(path, "config.json"))).quantization !== undefined) {
-      throw new UsageError(
-        `${path} holds rounded weights, which write text and learn nothing; give the model that they were made of`,
-      );
-    }
     if (checkpoint === "latest") throw new UsageError(`${path} is no run folder; only runs have a latest checkpoint`);
     return withAdapter(await openFolder(path, name, signal), adapter, signal);
   }
@@ -121,14 +116,19 @@ export interface RoundedModel extends WritingModel {
   readonly bits: 4 | 8;
 }
 
-/** Opens a folder of `genai quantize`; undefined for all others. @throws FormatError if its files do not fit together. */
-export async function openRoundedModel(folder: string, signal?: AbortSignal): Promise<RoundedModel | undefined> {
-  if (isHubModel(folder) || (await readJson(join(folder, "config.json"))).quantization === undefined) return undefined;
+/**
+ * Opens a folder of `genai quantize`, or a model that MLX's tools have rounded, also of the hub; undefined for all others.
+ *
+ * @throws FormatError if its files do not fit together
+ */
+export async function openRoundedModel(path: string, signal?: AbortSignal): Promise<RoundedModel | undefined> {
+  const folder = isHubModel(path) ? await hubModelFolder(path, signal) : path;
+  if ((await readJson(join(folder, "config.json"))).quantization === undefined) return undefined;
   const common = signal ? { signal } : {};
   const tokenizer = await loadTokenizer(folder, common);
   const { lm, params, architecture, bits, countParams } = await loadConverted(folder, common);
   return {
-    name: basename(resolve(folder)),
+    name: isHubModel(path) ? hubModelName(path) : basename(resolve(folder)),
     architecture,
     lm,
     params,
@@ -142,6 +142,11 @@ export async function openRoundedModel(folder: string, signal?: AbortSignal): Pr
 }
 
 async function openFolder(folder: string, name: string, signal: AbortSignal | undefined): Promise<TextModel> {
+  if ((await readJson(join(folder, "config.json"))).quantization !== undefined) {
+    throw new UsageError(
+      `${folder} holds rounded weights, which write text and learn nothing; give the model that they were made of`,
+    );
+  }
   const common = signal ? { signal } : {};
   const tokenizer = await loadTokenizer(folder, common);
   const pretrained = await loadPretrained(folder, common);
