@@ -24,17 +24,22 @@ export type Blocks = {
   zeroPoints?: tf.Tensor2D; // int32 [N, K / S], each a code; without them all are 2^(bits - 1)
 };
 
-/** Rounds a matrix [N, K] or [K, N] to codes: units and scales as in `Blocks`. K is a multiple of the group size. */
+/**
+ * Rounds a matrix [N, K] or [K, N] to codes: units and scales as in `Blocks`. K is a multiple of the group size.
+ *
+ * @param what begins the messages of errors
+ */
 export function toBlocks(
   { values, shape }: MatrixData,
   bits: CodeBits,
   layout: MatrixLayout,
   groupSize: GroupSize = MIN_GROUP_SIZE,
+  what = `toBlocks: the matrix [${shape}]`,
 ): { units: Int32Array; scales: Float32Array } {
   const [outputs, inputs] = layout === "out-in" ? shape : [shape[1], shape[0]];
   const [nextOutput, nextInput] = layout === "out-in" ? [inputs, 1] : [1, outputs];
   if (inputs % groupSize !== 0) {
-    throw new Error(`toBlocks: the matrix [${shape}] has ${inputs} inputs; expected a multiple of ${groupSize}`);
+    throw new Error(`${what} has ${inputs} inputs; expected a multiple of ${groupSize}`);
   }
   const half = 2 ** (bits - 1);
   const perUnit = 32 / bits;
@@ -49,7 +54,7 @@ export function toBlocks(
         group[i] = values[first + i * nextInput]!;
         zero += group[i]! * 0;
       }
-      if (zero !== 0) throw new Error(`toBlocks: the matrix [${shape}] has weights that are NaN or infinite`);
+      if (zero !== 0) throw new Error(`${what} has weights that are NaN or infinite; expected numbers`);
       const scale = Math.fround(bits === 4 ? closestScale(group, half) : largestOf(group) / -half);
       scales[block] = scale;
       const inverse = scale === 0 ? 0 : 1 / scale;

@@ -37,7 +37,7 @@ export interface ConvertWeightsOptions {
  * The parameters with their matrices in another form: tensors of their own, with `consume` in the place of the old ones.
  * Matrices that a format cannot hold (rounded ones need inputs in multiples of 32) stay as they are. The tree is frozen.
  *
- * @throws if the group size is none of 32, 64 and 128
+ * @throws if the group size is none of 32, 64 and 128, or weights to be rounded are NaN or infinite
  */
 export async function convertWeights(params: Tree, options: ConvertWeightsOptions): Promise<Tree> {
   const { format, layoutOf, formatOf = (_, f) => f, groupSize, consume = false } = options;
@@ -54,7 +54,7 @@ export async function convertWeights(params: Tree, options: ConvertWeightsOption
       return made.at(-1);
     }
     const matrix = { values: (await tensor.data()) as Float32Array, shape: tensor.shape as [number, number] };
-    const converted = convertMatrix(matrix, form, layout, groupSize ?? DEFAULT_GROUP[form]);
+    const converted = convertMatrix(matrix, form, layout, groupSize ?? DEFAULT_GROUP[form], path);
     made.push(converted);
     if (consume) tensor.dispose();
     return converted;
@@ -87,6 +87,7 @@ function convertMatrix(
   form: WeightFormat,
   layout: MatrixLayout,
   largest: GroupSize,
+  path: string,
 ): ConvertedMatrix {
   const [outputs, inputs] = layout === "out-in" ? matrix.shape : [matrix.shape[1], matrix.shape[0]];
   if (form === "panels") {
@@ -96,7 +97,7 @@ function convertMatrix(
   const bits = form === "int8" ? 8 : 4;
   const groupSize = GROUP_SIZES.findLast((size) => size <= largest && inputs % size === 0)!;
   const blocks = inputs / groupSize;
-  const { units, scales } = toBlocks(matrix, bits, layout, groupSize);
+  const { units, scales } = toBlocks(matrix, bits, layout, groupSize, `convertWeights: ${path} [${matrix.shape}]`);
   return {
     converted: form,
     layout,

@@ -240,6 +240,16 @@ describeOnEngines("convertWeights", (engine, name) => {
     expect(await sizes({ format: "int8", groupSize: 64 })).toEqual([64, 32, 64, 64]);
   });
 
+  it("names the matrix that cannot be rounded, and leaves nothing behind", async () => {
+    const before = tf.memory().numTensors;
+    const params = { h: [{ weight: draw(1, 2, 64) }, { weight: tf.fill([3, 64], Number.NaN) as tf.Tensor2D }] };
+    await expect(convertWeights(params, { format: "int4", layoutOf: () => "out-in" })).rejects.toThrow(
+      "convertWeights: h.1.weight [3,64] has weights that are NaN or infinite; expected numbers",
+    );
+    treeDispose(params);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   it("refuses other sizes of groups", async () => {
     const params = { weight: draw(1, 5, 96) };
     await expect(
