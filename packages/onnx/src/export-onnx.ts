@@ -1,6 +1,7 @@
 import { installCompat } from "@genai/core";
 import { usedInputs } from "./graph/graph.ts";
 import { encodeOnnx } from "./graph/onnx-file.ts";
+import { optimize } from "./graph/optimize.ts";
 import { flattenArguments, trace } from "./trace/trace.ts";
 
 export interface ExportOnnxOptions {
@@ -55,7 +56,7 @@ export function encodeOnnxModel<A extends readonly unknown[]>(
     ...traced.arguments.map((value, i) => ({ name: inputNames[i]!, value })),
     ...traced.draws.map((value, i) => ({ name: `noise${i}`, value })),
   ].filter(({ value }) => used.has(value));
-  const outputs = leaves.map((value, i) => ({ name: outputNames[i]!, value }));
+  const outputs = optimize(leaves).map((value, i) => ({ name: outputNames[i]!, value }));
   return {
     bytes: encodeOnnx({ inputs, outputs, metadata }),
     inputs: inputs.map(({ name }) => name),

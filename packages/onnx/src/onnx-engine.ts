@@ -10,6 +10,8 @@ import {
 import * as tf from "@tensorflow/tfjs";
 import type { Tensor as OrtTensor } from "onnxruntime-common";
 import { usedInputs, type Value } from "./graph/graph.ts";
+import { optimize } from "./graph/optimize.ts";
+import { updatesInPlace } from "./graph/update-in-place.ts";
 import {
   loadOnnxRuntime,
   ONNX_DEVICES,
@@ -65,10 +67,20 @@ interface Plan {
   readonly program: Promise<Program | undefined>;
   /** The shapes of the results. The graph may compute them in another shape: reshaping there would be a copy. */
   readonly shapes: readonly (readonly number[])[];
-  /** Outputs that can be written where a donated argument is, by their numbers. */
-  readonly inPlace: readonly { readonly output: number; readonly argument: number }[];
+  /** Outputs that can be written where a donated argument is. */
+  readonly inPlace: readonly InPlace[];
   /** The donated arguments' tensors, by their numbers. */
   readonly gifts: readonly number[];
+}
+
+/** An output that can be written where a donated argument is, by their numbers. */
+interface InPlace {
+  readonly output: number;
+  readonly argument: number;
+  /** The shape that the output is computed in. */
+  readonly shape: readonly number[];
+  /** Whether other memory than the engine's is left as it is: arrays that somebody may have made tensors of. */
+  readonly ownOnly: boolean;
 }
 
 /** A call to compare others with. */
@@ -89,8 +101,8 @@ interface Call {
   readonly what: string;
   readonly plan: Plan;
   readonly draws: ReadonlyMap<string, Float32Array | Int32Array>;
-  /** The arguments' tensors that are needed, at their numbers. */
-  readonly held: readonly HeldData[];
+  /** The arguments' tensors that are needed, at their numbers; with holes. */
+  readonly held: HeldData[];
 }
 
 interface Results {
@@ -224,7 +236,9 @@ class OnnxEngine implements Engine {
     });
     const { graph, traced } = recording;
     const shapes = recording.outputs.map(({ shape }) => shape);
-    const outputs = recording.outputs.map((value) => (graph.inPlace.has(value) ? value : beforeReshape(value)));
+    const outputs = optimize(recording.outputs).map((value, i) =>
+      graph.inPlace.has(recording.outputs[i]!) ? value : beforeReshape(value),
+    );
     const used = usedInputs(outputs);
     const feeds = traced.arguments.flatMap((input, argument) =>
       [input, graph.views.get(input)].flatMap((value) => (value && used.has(value) ? [{ argument, value }] : [])),
@@ -241,10 +255,17 @@ class OnnxEngine implements Engine {
             outputs: outputs.map((value, i) => ({ name: `out${i}`, value })),
           });
     program.catch(() => {}); // reported by the call that awaits it
-    const inPlace = outputs.flatMap((value, output) => {
-      const place = graph.inPlace.get(value);
+    // Not those that are needed as they are besides, or have a place to be written to already.
+    const others = new Set([...graph.views.keys(), ...graph.fixed.keys(), ...graph.inPlace.values()]);
+    const updatable = [...gifts].filter((i) => !handedBack.includes(i)).map((i) => traced.arguments[i]!);
+    const updates = this.#runtime.loader.reusesMemory
+      ? updatesInPlace(outputs, shapes, new Set(updatable.filter((value) => !others.has(value))))
+      : [];
+    const inPlace = outputs.flatMap(({ shape }, output): InPlace[] => {
+      const operand = graph.inPlace.get(recording.outputs[output]!);
+      const place = operand ?? updates[output];
       const argument = place ? traced.arguments.indexOf(place) : -1;
-      return gifts.has(argument) ? [{ output, argument }] : [];
+      return gifts.has(argument) ? [{ output, argument, shape, ownOnly: operand === undefined }] : [];
     });
     return { traced, feeds, draws, needed, program, shapes, inPlace, gifts: [...gifts] };
   }
@@ -298,22 +319,45 @@ class OnnxEngine implements Engine {
       feeds[value.input!] = feed instanceof Promise ? await feed : feed;
     }
     for (const value of plan.draws) feeds[value.input!] = this.#tensor(value, draws.get(value.input!)!);
-    const places = new Map<number, OrtTensor>();
-    for (const { output, argument } of plan.inPlace) {
-      const { dataId, backend } = held[argument]!;
-      // What others hold too, they may read later.
-      if (backend.refCount(dataId) === 1) places.set(output, feeds[plan.traced.arguments[argument]!.input!]!);
-    }
+    const places = this.#places(plan, held, feeds);
     try {
       const outputs = await program.run(feeds, places);
       for (const { output, argument } of plan.inPlace) {
-        const isOwn = held[argument]!.backend === this.#storage;
+        const isOwn = held[argument]?.backend === this.#storage;
         if (isOwn && places.has(output) && outputs[output] === places.get(output)) written.set(output, argument);
       }
       return { outputs, written };
     } catch (error) {
       throw new Error(`${this.name} engine: running ${what} failed: ${messageOf(error)}`, { cause: error });
     }
+  }
+
+  /**
+   * Where outputs are written, by their numbers: where arguments are, which the call has for itself. What was somebody else's before
+   * is copied, fed in the copy, and held no longer.
+   */
+  #places(plan: Plan, held: HeldData[], feeds: Record<string, OrtTensor>): Map<number, OrtTensor> {
+    const places = new Map<number, OrtTensor>();
+    for (const { output, argument, shape, ownOnly } of plan.inPlace) {
+      const data = held[argument]!;
+      const input = plan.traced.arguments[argument]!.input!;
+      // What others hold too, they may read later.
+      if (data.backend.refCount(data.dataId) !== 1) continue;
+      if (ownOnly && data.backend !== this.#storage) {
+        feeds[input] = this.#copy(feeds[input]!);
+        // At once, so that of many tensors few are there twice; also from under the old tensor, which somebody may still have.
+        releaseData(data);
+        delete held[argument];
+        this.#fed.delete(data.dataId);
+      }
+      const place = feeds[input]!;
+      places.set(output, sameDims(place.dims, shape) ? place : this.#reshape(place, shape));
+    }
+    return places;
+  }
+
+  #copy({ type, data, dims }: OrtTensor): OrtTensor {
+    return new this.#runtime.Tensor(type as "float32", (data as Float32Array).slice(), dims);
   }
 
   #tensor(value: Value, data: Float32Array | Int32Array | Uint8Array): OrtTensor {

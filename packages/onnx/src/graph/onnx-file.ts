@@ -1,5 +1,4 @@
 import { PbfWriter } from "pbf";
-import { foldIntoProducts } from "./fold-products.ts";
 import {
   type Attribute,
   DATA_TYPE,
@@ -10,7 +9,6 @@ import {
   sizeOf,
   type Value,
 } from "./graph.ts";
-import { joinProducts } from "./join-products.ts";
 
 // The part of onnx.proto that graphs of this package need. Field numbers are those of
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
@@ -70,8 +68,8 @@ function constantBytes(value: Value): Uint8Array {
 
 /** Encodes the part of the graph that the outputs depend on as an ONNX file. */
 export function encodeOnnx(model: OnnxModel): Uint8Array {
-  const values = foldIntoProducts(joinProducts(model.outputs.map(({ value }) => value)));
-  const outputs = model.outputs.map(({ name }, i) => ({ name, value: values[i]! }));
+  const { outputs } = model;
+  const values = outputs.map(({ value }) => value);
   const nodes = reachableNodes(values);
   const names = new Map<Value, string>();
   for (const { name, value } of model.inputs) names.set(value, name);
