@@ -30,7 +30,8 @@ export async function runTrainingBench<S, B>(
   request: BenchRequest,
 ): Promise<BenchResult> {
   const params = countParams(job.state.params);
-  const compiled = engine.compile(job.step);
+  // As fit does.
+  const compiled = engine.compile(job.step, { donated: [0] });
   let state: S = job.state;
   const step = async () => {
     const batch = await job.nextBatch();

@@ -14,8 +14,8 @@ export interface Compiled<A extends readonly unknown[], R> {
 export interface CompileOptions {
   /**
    * Positions of arguments whose tensors the call takes over: it disposes of them, also when it fails, and engines may
-   * write results into their memory. So a cache of keys and values grows in place. Memory that other tensors share is
-   * left alone.
+   * write results into their memory. So a cache of keys and values grows in place, and a training state is updated where it is.
+   * Memory that other tensors share is left alone.
    */
   readonly donated?: readonly number[];
 }

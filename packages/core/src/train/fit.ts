@@ -139,7 +139,7 @@ class Run<S extends Tree, B extends Tree> {
     checkSchedules("fit", this.state, schedules);
     if (checkpoints !== undefined) await this.resume(checkpoints);
     const first = this.step;
-    const compiled = engine.compile(step);
+    const compiled = engine.compile(step, { donated: [0] });
     let stopped: FitResult<S>["stopped"] = "done";
     try {
       this.clock.start(this.step);
