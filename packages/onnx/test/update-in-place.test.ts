@@ -69,6 +69,8 @@ describe("updatesInPlace", () => {
     expect(placesOf([b, b], [p])).toEqual([undefined, undefined]);
     const accumulated = g.node("Gemm", [x, x, p], "float32", shape);
     expect(placesOf([accumulated], [p])).toEqual([undefined]);
+    // The largest of three: that of two, and then with the third, which has been written over.
+    expect(placesOf([g.node("Max", [x, rate, p], "float32", shape)], [p])).toEqual([undefined]);
     const row = g.input("row", "float32", [1, SIDE]);
     expect(placesOf([add(g, row, x)], [row])).toEqual([undefined]);
     expect(placesOf([mul(g, row, rate)], [row])).toEqual([undefined]);

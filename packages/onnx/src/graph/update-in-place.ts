@@ -4,8 +4,9 @@ import { type Node, reachableNodes, sameShape, sizeOf, type Value } from "./grap
 // whatever else reads the input has run before, because it depends on all of that, and if it reads the input itself only
 // element by element.
 
-/** What such operators write at a place depends on their operands at that place alone. */
-const ELEMENTWISE = new Set(["Add", "Sub", "Mul", "Div", "Max", "Min", "Sqrt", "Neg", "Abs", "Where"]);
+/** With one or two operands, such operators read them at a place before they write there, and not again. */
+const ELEMENTWISE = new Set(["Add", "Sub", "Mul", "Div", "Max", "Min", "Sqrt", "Neg", "Abs"]);
+const isElementwise = ({ op, inputs }: Node) => ELEMENTWISE.has(op) && inputs.length <= 2;
 
 /** Operators that the runtime may make a part of those behind them, which then read their operand. */
 const ABSORBED = new Set(["Reshape", "Transpose", "Identity", "Cast", "Mul", "Div"]);
@@ -29,7 +30,7 @@ export function updatesInPlace(
   return outputs.map((output, i) => {
     const { node } = output;
     const isTwice = outputs.indexOf(output) !== outputs.lastIndexOf(output);
-    if (!node || !ELEMENTWISE.has(node.op) || sizeOf(output.shape) < MIN_SIZE || isTwice) return undefined;
+    if (!node || !isElementwise(node) || sizeOf(output.shape) < MIN_SIZE || isTwice) return undefined;
     const candidates = elementsBehind(output, shapes[i]!, inputs).filter((input) => !taken.has(input));
     if (candidates.length === 0) return undefined;
     const before = new Set(reachableNodes(node.inputs.filter((value) => value !== null)));
@@ -68,7 +69,7 @@ function elementsBehind(output: Value, shape: readonly number[], inputs: Readonl
   // Grows while it is walked through.
   const seen = new Set<Value>([output]);
   for (const { node } of seen) {
-    if (!node || !(ELEMENTWISE.has(node.op) || node.op === "Reshape")) continue;
+    if (!node || !(isElementwise(node) || node.op === "Reshape")) continue;
     for (const operand of node.inputs) {
       if (operand && operand.type === output.type && sizeOf(operand.shape) === size) seen.add(operand);
     }
