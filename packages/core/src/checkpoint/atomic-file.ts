@@ -1,5 +1,7 @@
 // Files that are there whole or not at all: a temporary file beside the target, written, synced, renamed. Node only.
 
+import type { ByteChunks } from "./safetensors.ts";
+
 let counter = 0;
 /** Temporaries that this module is writing now; what else bears this process's mark was left by an earlier one. */
 const active = new Set<string>();
@@ -19,7 +21,7 @@ async function marks() {
  */
 export async function writeFileAtomic(
   path: string,
-  chunks: readonly Uint8Array[],
+  chunks: readonly Uint8Array[] | ByteChunks,
   caller = "writeFileAtomic",
 ): Promise<void> {
   const [{ open, rename, rm }, { basename, dirname, join }] = await Promise.all([
@@ -34,7 +36,7 @@ export async function writeFileAtomic(
   try {
     const file = await open(temporary, "wx");
     try {
-      for (const chunk of chunks) await writeAll(file, chunk);
+      for await (const chunk of chunks) await writeAll(file, chunk);
       await file.sync();
     } finally {
       await file.close();
@@ -108,8 +110,13 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-function describe(caller: string, path: string, chunks: readonly Uint8Array[], error: NodeJS.ErrnoException): Error {
-  const bytes = chunks.reduce((n, chunk) => n + chunk.byteLength, 0);
+function describe(
+  caller: string,
+  path: string,
+  chunks: readonly Uint8Array[] | ByteChunks,
+  error: NodeJS.ErrnoException,
+): Error {
+  const bytes = "bytes" in chunks ? chunks.bytes : chunks.reduce((n, chunk) => n + chunk.byteLength, 0);
   const full = error.code === "ENOSPC" || error.code === "EDQUOT";
   const what = full
     ? `no space left for ${path} (${bytes} bytes); free some and try again. Files written before are intact`

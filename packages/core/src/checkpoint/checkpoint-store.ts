@@ -1,6 +1,7 @@
 import { FormatError } from "../errors.ts";
-import { type ByteSourceInput, concatBytes } from "./byte-source.ts";
-import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from "./checkpoint.ts";
+import type { ByteSourceInput } from "./byte-source.ts";
+import { type Checkpoint, decodeCheckpoint, streamCheckpoint } from "./checkpoint.ts";
+import type { ByteChunks } from "./safetensors.ts";
 
 /** One checkpoint in a store. */
 export interface CheckpointInfo {
@@ -27,7 +28,7 @@ export interface CheckpointStore {
   readonly name: string;
   /**
    * Writes a checkpoint, replacing one of the same step, then removes old ones. When it rejects, those that were there
-   * are still there.
+   * are still there. The state's tensors are read one after another, and needed until it resolves.
    */
   save(checkpoint: Checkpoint, options?: { readonly marked?: boolean }): Promise<CheckpointInfo>;
   /** What there is, by rising step. */
@@ -56,7 +57,7 @@ export interface CheckpointFolder {
   list(): Promise<string[]>;
   open(file: string): Promise<ByteSourceInput>;
   /** Puts a file there whole, or rejects and leaves things as they were. */
-  write(file: string, chunks: readonly Uint8Array[]): Promise<void>;
+  write(file: string, chunks: ByteChunks): Promise<void>;
   /** Removes a file; one that is gone already is no error. */
   remove(file: string): Promise<void>;
 }
@@ -88,7 +89,7 @@ export function checkpointStore(
       const before = await all();
       const keepMark = marked || before.some((info) => info.step === step && info.marked);
       const file = fileName(prefix, step, keepMark);
-      await folder.write(file, await encodeCheckpoint(checkpoint));
+      await folder.write(file, streamCheckpoint(checkpoint));
       const twin = before.filter((info) => info.step === step && info.file !== file);
       // Counted up to this step only: newer files belong to a run that went further, or are damaged and were skipped.
       const older = before.filter((info) => !info.marked && info.step < step);
@@ -149,7 +150,13 @@ export function memoryCheckpoints(options: CheckpointStoreOptions = {}): Checkpo
       list: async () => [...files.keys()],
       open: async (file) => files.get(file)!,
       write: async (file, chunks) => {
-        files.set(file, concatBytes(chunks));
+        const bytes = new Uint8Array(chunks.bytes);
+        let at = 0;
+        for await (const chunk of chunks) {
+          bytes.set(chunk, at);
+          at += chunk.byteLength;
+        }
+        files.set(file, bytes);
       },
       remove: async (file) => {
         files.delete(file);

@@ -3,7 +3,13 @@ import { FormatError } from "../errors.ts";
 import { Rng, type RngState } from "../rng.ts";
 import { type Tree, treeDispose } from "../tree.ts";
 import type { ByteSourceInput } from "./byte-source.ts";
-import { type EncodeSafetensorsOptions, encodeSafetensors, openSafetensors } from "./safetensors.ts";
+import {
+  type ByteChunks,
+  type EncodeSafetensorsOptions,
+  encodeSafetensors,
+  openSafetensors,
+  streamSafetensors,
+} from "./safetensors.ts";
 import { decodeJson, decodeTree, encodeJson, encodeTree, type Json } from "./tree-structure.ts";
 
 // One checkpoint is one safetensors file: the tensors at their paths in the tree, and in __metadata__, under "genai", a
@@ -41,13 +47,23 @@ const VERSION = 1;
  * @throws if a value is neither tensor nor plain JSON; its path is named.
  */
 export async function encodeCheckpoint(checkpoint: Checkpoint): Promise<Uint8Array[]> {
+  const { tensors, metadata } = describeCheckpoint(checkpoint);
+  return encodeSafetensors(tensors, metadata);
+}
+
+/** The same bytes, one tensor after another. The state must stay as it is until they are read. */
+export function streamCheckpoint(checkpoint: Checkpoint): ByteChunks {
+  const { tensors, metadata } = describeCheckpoint(checkpoint);
+  return streamSafetensors("encodeCheckpoint", tensors, metadata);
+}
+
+function describeCheckpoint({ step, state, rng, data, metrics, meta }: Checkpoint) {
   const caller = "encodeCheckpoint";
-  const { step, state, rng, data, metrics, meta } = checkpoint;
   if (!Number.isSafeInteger(step) || step < 0) throw new Error(`${caller}: step (${step}) must be a whole number`);
   const { structure, tensors } = encodeTree(`${caller}: state`, state);
   const rest = encodeJson(caller, { rng, data, metrics, meta }, "rng, data, metrics or meta") as object;
   const text = JSON.stringify({ format: CHECKPOINT, version: VERSION, step, ...rest, tree: structure });
-  return encodeSafetensors(tensors, { genai: text });
+  return { tensors, metadata: { genai: text } };
 }
 
 /**

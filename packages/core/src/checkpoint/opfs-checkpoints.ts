@@ -42,7 +42,7 @@ export function opfsCheckpoints(
         try {
           const stream = await handle.createWritable();
           try {
-            for (const chunk of chunks) await stream.write(chunk as Uint8Array<ArrayBuffer>);
+            for await (const chunk of chunks) await stream.write(chunk as Uint8Array<ArrayBuffer>);
           } catch (error) {
             await stream.abort();
             throw error;

@@ -191,6 +191,35 @@ export async function encodePlanned(
   planned: readonly PlannedTensor[],
   metadata: Readonly<Record<string, string>>,
 ): Promise<Uint8Array[]> {
+  const header = headerOf(planned, metadata);
+  return [header, ...(await Promise.all(planned.map(bytesOf)))];
+}
+
+/** The content of a file, made piece by piece while it is read. */
+export interface ByteChunks extends AsyncIterable<Uint8Array> {
+  /** Of all pieces. */
+  readonly bytes: number;
+}
+
+/** What `encodeSafetensors` gives, one tensor after another: what an engine gives may be a copy, and all of them would be much. */
+export function streamSafetensors(
+  caller: string,
+  entries: SafetensorsEntries,
+  metadata: Readonly<Record<string, string>> = {},
+  options: EncodeSafetensorsOptions = {},
+): ByteChunks {
+  const planned = planTensors(caller, entries, options);
+  const header = headerOf(planned, metadata);
+  return {
+    bytes: planned.reduce((sum, { bytes }) => sum + bytes, header.byteLength),
+    async *[Symbol.asyncIterator]() {
+      yield header;
+      for (const tensor of planned) yield await bytesOf(tensor);
+    },
+  };
+}
+
+function headerOf(planned: readonly PlannedTensor[], metadata: Readonly<Record<string, string>>): Uint8Array {
   const fields: string[] = [];
   if (Object.keys(metadata).length > 0) fields.push(`"__metadata__":${JSON.stringify(metadata)}`);
   let at = 0;
@@ -208,8 +237,7 @@ export async function encodePlanned(
   const header = new Uint8Array(8 + length).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
   header.set(json, 8);
-  const chunks = await Promise.all(planned.map(bytesOf));
-  return [header, ...chunks];
+  return header;
 }
 
 function dtypeOf(caller: string, name: string, { dtype }: Tensor, floatDtype: SafetensorsDtype): SafetensorsDtype {

@@ -93,13 +93,14 @@ export function assertFiniteMetrics(metrics: Readonly<Record<string, number>>, s
 /** Throws a DivergenceError that names the leaves of the state which hold NaN or infinity, if there are any. */
 export async function assertFiniteState(state: Tree, step: number, kept: string): Promise<void> {
   const terms: Record<string, number> = {};
-  const floats = treeEntries(state).filter(([, tensor]) => tensor.dtype === "float32");
-  const values = await Promise.all(floats.map(([, tensor]) => tensor.data()));
-  for (const [i, data] of values.entries()) {
-    for (let j = 0; j < data.length; j++) {
-      const value = data[j]!;
+  for (const [path, tensor] of treeEntries(state)) {
+    if (tensor.dtype !== "float32") continue;
+    // One after another: what an engine gives may be a copy, and of a large state all of them would be much.
+    const data = await tensor.data();
+    for (let i = 0; i < data.length; i++) {
+      const value = data[i]!;
       if (value - value === 0) continue;
-      terms[`state.${floats[i]![0]}`] = value;
+      terms[`state.${path}`] = value;
       break;
     }
   }

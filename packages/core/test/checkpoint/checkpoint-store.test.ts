@@ -61,6 +61,17 @@ describe.each([
   ],
   ["memoryCheckpoints", () => memoryOf()],
 ])("%s", (_, make) => {
+  test("reads one tensor after another, and nothing is lost where one of them is gone", async () => {
+    const store = make()();
+    await save(store, 1, 7);
+    const state = { a: tf.fill([1000], 1), b: tf.fill([1000], 2), c: tf.fill([3], 3, "int32") };
+    const saving = store.save({ step: 2, state });
+    tf.dispose(state);
+    await expect(saving).rejects.toThrow(/disposed/);
+    expect(await stepsOf(store)).toEqual([1]);
+    expect(await readValue(await store.load(1))).toBe(7);
+  });
+
   test("keeps the newest, and all that are marked", async () => {
     const store = make()({ keep: 2 });
     expect(await store.list()).toEqual([]);

@@ -11,6 +11,7 @@ import {
   encodeModel,
   loadModel,
   saveModel,
+  streamCheckpoint,
 } from "../../src/checkpoint/checkpoint.ts";
 import { encodeSafetensors, openSafetensors } from "../../src/checkpoint/safetensors.ts";
 import { FormatError } from "../../src/errors.ts";
@@ -37,7 +38,16 @@ const special = () =>
     new Float32Array(new Uint32Array([0x7fc00001, 0xffc12345, 0x7f800001, 0x80000000, 1, 0xff800000]).buffer),
   );
 
-const encode = async (checkpoint: Checkpoint) => concatBytes(await encodeCheckpoint(checkpoint));
+/** A checkpoint's bytes, which are the same all at once and one tensor after another. */
+async function encode(checkpoint: Checkpoint) {
+  const bytes = concatBytes(await encodeCheckpoint(checkpoint));
+  const stream = streamCheckpoint(checkpoint);
+  const pieces: Uint8Array[] = [];
+  for await (const piece of stream) pieces.push(piece);
+  expect(Buffer.compare(concatBytes(pieces), bytes)).toBe(0);
+  expect(stream.bytes).toBe(bytes.byteLength);
+  return bytes;
+}
 
 describe("a checkpoint", () => {
   test("gives back every bit and every value, plain ones too", async () => {
