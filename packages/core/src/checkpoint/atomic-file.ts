@@ -1,6 +1,6 @@
 // Files that are there whole or not at all: a temporary file beside the target, written, synced, renamed. Node only.
 
-import type { ByteChunks } from "./safetensors.ts";
+import type { ByteChunks } from "./byte-source.ts";
 
 let counter = 0;
 /** Temporaries that this module is writing now; what else bears this process's mark was left by an earlier one. */
@@ -19,11 +19,7 @@ async function marks() {
  *
  * @throws if it cannot be written; the old file is as it was and the temporary is gone.
  */
-export async function writeFileAtomic(
-  path: string,
-  chunks: readonly Uint8Array[] | ByteChunks,
-  caller = "writeFileAtomic",
-): Promise<void> {
+export async function writeFileAtomic(path: string, chunks: ByteChunks, caller = "writeFileAtomic"): Promise<void> {
   const [{ open, rename, rm }, { basename, dirname, join }] = await Promise.all([
     import("node:fs/promises"),
     import("node:path"),
@@ -110,13 +106,7 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-function describe(
-  caller: string,
-  path: string,
-  chunks: readonly Uint8Array[] | ByteChunks,
-  error: NodeJS.ErrnoException,
-): Error {
-  const bytes = "bytes" in chunks ? chunks.bytes : chunks.reduce((n, chunk) => n + chunk.byteLength, 0);
+function describe(caller: string, path: string, { bytes }: ByteChunks, error: NodeJS.ErrnoException): Error {
   const full = error.code === "ENOSPC" || error.code === "EDQUOT";
   const what = full
     ? `no space left for ${path} (${bytes} bytes); free some and try again. Files written before are intact`

@@ -43,6 +43,12 @@ export async function openByteSource(input: ByteSourceInput, caller = "openByteS
   throw new Error(`${caller}: got ${typeof input}; expected bytes, a Blob, a path, a URL or a ByteSource`);
 }
 
+/** The content of a file, made piece by piece while it is read. */
+export interface ByteChunks extends AsyncIterable<Uint8Array> {
+  /** Of all pieces. */
+  readonly bytes: number;
+}
+
 /** One array of the bytes of several. */
 export function concatBytes(chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(chunks.reduce((n, chunk) => n + chunk.byteLength, 0));

@@ -1,7 +1,6 @@
 import { FormatError } from "../errors.ts";
-import type { ByteSourceInput } from "./byte-source.ts";
+import type { ByteChunks, ByteSourceInput } from "./byte-source.ts";
 import { type Checkpoint, decodeCheckpoint, streamCheckpoint } from "./checkpoint.ts";
-import type { ByteChunks } from "./safetensors.ts";
 
 /** One checkpoint in a store. */
 export interface CheckpointInfo {

@@ -2,14 +2,8 @@ import type { Tensor } from "@tensorflow/tfjs";
 import { FormatError } from "../errors.ts";
 import { Rng, type RngState } from "../rng.ts";
 import { type Tree, treeDispose } from "../tree.ts";
-import type { ByteSourceInput } from "./byte-source.ts";
-import {
-  type ByteChunks,
-  type EncodeSafetensorsOptions,
-  encodeSafetensors,
-  openSafetensors,
-  streamSafetensors,
-} from "./safetensors.ts";
+import type { ByteChunks, ByteSourceInput } from "./byte-source.ts";
+import { type EncodeSafetensorsOptions, encodeSafetensors, openSafetensors, streamSafetensors } from "./safetensors.ts";
 import { decodeJson, decodeTree, encodeJson, encodeTree, type Json } from "./tree-structure.ts";
 
 // One checkpoint is one safetensors file: the tensors at their paths in the tree, and in __metadata__, under "genai", a
@@ -104,11 +98,16 @@ function checkRng(state: unknown, where: string): void {
  * configuration in the header.
  */
 export async function encodeModel(model: ModelRecord, options: EncodeSafetensorsOptions = {}): Promise<Uint8Array[]> {
+  const { tensors, metadata } = describeModel(model);
+  return encodeSafetensors(tensors, metadata, options);
+}
+
+function describeModel(model: ModelRecord) {
   const { structure, tensors } = encodeTree("encodeModel: params", model.params);
   const config = encodeJson("encodeModel", model.config, "config");
   const text = JSON.stringify({ format: MODEL, version: VERSION, config, tree: structure });
   // Hugging Face's loaders ask for "format".
-  return encodeSafetensors(tensors, { format: "pt", genai: text }, options);
+  return { tensors, metadata: { format: "pt", genai: text } };
 }
 
 /**
@@ -121,9 +120,9 @@ export async function saveModel(
   model: ModelRecord,
   options: EncodeSafetensorsOptions = {},
 ): Promise<void> {
-  const chunks = await encodeModel(model, options);
+  const { tensors, metadata } = describeModel(model);
   const { writeFileAtomic } = await import("./atomic-file.ts");
-  await writeFileAtomic(path, chunks, "saveModel");
+  await writeFileAtomic(path, streamSafetensors("encodeModel", tensors, metadata, options), "saveModel");
 }
 
 /**

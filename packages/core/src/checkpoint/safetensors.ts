@@ -1,6 +1,6 @@
 import { tensor as makeTensor, type Tensor, Tensor as TensorClass } from "@tensorflow/tfjs";
 import { FormatError } from "../errors.ts";
-import { type ByteSourceInput, openByteSource } from "./byte-source.ts";
+import { type ByteChunks, type ByteSourceInput, openByteSource } from "./byte-source.ts";
 import {
   dtypeRank,
   dtypeSize,
@@ -193,12 +193,6 @@ export async function encodePlanned(
 ): Promise<Uint8Array[]> {
   const header = headerOf(planned, metadata);
   return [header, ...(await Promise.all(planned.map(bytesOf)))];
-}
-
-/** The content of a file, made piece by piece while it is read. */
-export interface ByteChunks extends AsyncIterable<Uint8Array> {
-  /** Of all pieces. */
-  readonly bytes: number;
 }
 
 /** What `encodeSafetensors` gives, one tensor after another: what an engine gives may be a copy, and all of them would be much. */
