@@ -9,9 +9,8 @@ import {
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { Tensor as OrtTensor } from "onnxruntime-common";
-import { usedInputs, type Value } from "./graph/graph.ts";
-import { optimize } from "./graph/optimize.ts";
-import { updatesInPlace } from "./graph/update-in-place.ts";
+import type { Value } from "./graph/graph.ts";
+import { type Plan, planOf } from "./plan.ts";
 import {
   loadOnnxRuntime,
   ONNX_DEVICES,
@@ -20,7 +19,6 @@ import {
   type OnnxRuntimeOptions,
 } from "./runtime/onnx-runtime.ts";
 import { OnnxStorage } from "./runtime/onnx-storage.ts";
-import type { Program } from "./runtime/program.ts";
 import { type HeldData, holdData, releaseData, shareTensor, tensorInfoOf, tensorOver } from "./tfjs-engine.ts";
 import { type CallPattern, callPattern, matchCall } from "./trace/call-pattern.ts";
 import { replay } from "./trace/recording-rng.ts";
@@ -53,35 +51,6 @@ const MAX_GRAPHS = 64;
 
 /** Kinds of calls that are recognised by a walk over the arguments; see `callPattern`. */
 const MAX_RECENT = 4;
-
-/** A graph ready to run. */
-interface Plan {
-  readonly traced: Traced;
-  /** What the graph reads of the arguments' tensors, by their numbers. */
-  readonly feeds: readonly { readonly argument: number; readonly value: Value }[];
-  /** The random draws that it reads. */
-  readonly draws: readonly Value[];
-  /** Which of the arguments' tensors a call needs, by their numbers: those read, and those that are handed back. */
-  readonly needed: readonly number[];
-  /** Undefined for a function that only hands its arguments back. */
-  readonly program: Promise<Program | undefined>;
-  /** The shapes of the results. The graph may compute them in another shape: reshaping there would be a copy. */
-  readonly shapes: readonly (readonly number[])[];
-  /** Outputs that can be written where a donated argument is. */
-  readonly inPlace: readonly InPlace[];
-  /** The donated arguments' tensors, by their numbers. */
-  readonly gifts: readonly number[];
-}
-
-/** An output that can be written where a donated argument is, by their numbers. */
-interface InPlace {
-  readonly output: number;
-  readonly argument: number;
-  /** The shape that the output is computed in. */
-  readonly shape: readonly number[];
-  /** Whether other memory than the engine's is left as it is: arrays that somebody may have made tensors of. */
-  readonly ownOnly: boolean;
-}
 
 /** A call to compare others with. */
 interface RecentCall {
@@ -234,40 +203,7 @@ class OnnxEngine implements Engine {
       read: (tensor) => this.#elementsOf(tensor),
       viewable: ({ dataId }) => isInPlace(tensorInfoOf(dataId)!.backend),
     });
-    const { graph, traced } = recording;
-    const shapes = recording.outputs.map(({ shape }) => shape);
-    const outputs = optimize(recording.outputs).map((value, i) =>
-      graph.inPlace.has(recording.outputs[i]!) ? value : beforeReshape(value),
-    );
-    const used = usedInputs(outputs);
-    const feeds = traced.arguments.flatMap((input, argument) =>
-      [input, graph.views.get(input)].flatMap((value) => (value && used.has(value) ? [{ argument, value }] : [])),
-    );
-    const draws = traced.draws.filter((value) => used.has(value));
-    const handedBack = traced.leaves.flatMap((leaf) => ("argument" in leaf ? [leaf.argument] : []));
-    const needed = [...new Set([...feeds.map(({ argument }) => argument), ...handedBack])];
-    const inputs = [...feeds.map(({ value }) => value), ...draws];
-    const program =
-      outputs.length === 0
-        ? Promise.resolve(undefined)
-        : this.#runtime.loader.load({
-            inputs: inputs.map((value) => ({ name: value.input!, value })),
-            outputs: outputs.map((value, i) => ({ name: `out${i}`, value })),
-          });
-    program.catch(() => {}); // reported by the call that awaits it
-    // Not those that are needed as they are besides, or have a place to be written to already.
-    const others = new Set([...graph.views.keys(), ...graph.fixed.keys(), ...graph.inPlace.values()]);
-    const updatable = [...gifts].filter((i) => !handedBack.includes(i)).map((i) => traced.arguments[i]!);
-    const updates = this.#runtime.loader.reusesMemory
-      ? updatesInPlace(outputs, shapes, new Set(updatable.filter((value) => !others.has(value))))
-      : [];
-    const inPlace = outputs.flatMap(({ shape }, output): InPlace[] => {
-      const operand = graph.inPlace.get(recording.outputs[output]!);
-      const place = operand ?? updates[output];
-      const argument = place ? traced.arguments.indexOf(place) : -1;
-      return gifts.has(argument) ? [{ output, argument, shape, ownOnly: operand === undefined }] : [];
-    });
-    return { traced, feeds, draws, needed, program, shapes, inPlace, gifts: [...gifts] };
+    return planOf(recording, gifts, this.#runtime.loader);
   }
 
   async #execute(call: Call): Promise<unknown> {
@@ -387,12 +323,6 @@ class OnnxEngine implements Engine {
     if (isInPlace(backend)) this.#fed.set(dataId, tensor);
     return tensor;
   }
-}
-
-/** The computed value that `value` is, but for its shape. */
-function beforeReshape(value: Value): Value {
-  const source = value.node?.op === "Reshape" ? value.node.inputs[0]! : undefined;
-  return source?.node ? beforeReshape(source) : value;
 }
 
 /** A number for each data id, for the keys of plans. */
