@@ -103,6 +103,9 @@ test("a rounded model of the hub opens by its name", async () => {
     model.dispose();
     engine.dispose();
     await expect(openTextModel("hf:org/tiny-4bit")).rejects.toThrow("holds rounded weights");
+    await expect(openWritingModel("hf:org/tiny-4bit", { ...flags, checkpoint: "latest" })).rejects.toThrow(
+      "is no run folder",
+    );
     expect(tf.memory().numTensors).toBe(before);
   } finally {
     vi.unstubAllEnvs();

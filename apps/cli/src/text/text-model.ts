@@ -66,14 +66,7 @@ const missing =
  */
 export async function openTextModel(path: string, options: OpenTextModelOptions = {}): Promise<TextModel> {
   const { checkpoint = "best", adapter, signal } = options;
-  if (isHubModel(path)) {
-    if (checkpoint === "latest") throw new UsageError(`${path} is no run folder; only runs have a latest checkpoint`);
-    return withAdapter(
-      await openFolder(await hubModelFolder(path, signal), hubModelName(path), signal),
-      adapter,
-      signal,
-    );
-  }
+  if (isHubModel(path)) return openHubFolder(path, await hubFolder(path, options), options);
   const found = await stat(path).catch(() => undefined);
   if (!found) throw new UsageError(`${path} does not exist; ${missing}`);
   if (!found.isDirectory()) throw new UsageError(`${path} is a file; ${missing}`);
@@ -117,18 +110,44 @@ export interface RoundedModel extends WritingModel {
 }
 
 /**
- * Opens a folder of `genai quantize`, or a model that MLX's tools have rounded, also of the hub; undefined for all others.
+ * Opens what `openTextModel` does, and models whose weights are rounded: folders of `genai quantize`, and what MLX's tools have
+ * rounded, also on the hub.
  *
- * @throws FormatError if its files do not fit together
+ * @throws as `openTextModel`
  */
-export async function openRoundedModel(path: string, signal?: AbortSignal): Promise<RoundedModel | undefined> {
-  const folder = isHubModel(path) ? await hubModelFolder(path, signal) : path;
-  if ((await readJson(join(folder, "config.json"))).quantization === undefined) return undefined;
+export async function openAnyModel(path: string, options: OpenTextModelOptions): Promise<TextModel | RoundedModel> {
+  const isHub = isHubModel(path);
+  const folder = isHub ? await hubFolder(path, options) : path;
+  if (await isRounded(folder))
+    return openRoundedFolder(folder, isHub ? hubModelName(path) : basename(resolve(path)), options);
+  return isHub ? openHubFolder(path, folder, options) : openTextModel(path, options);
+}
+
+const isRounded = async (folder: string) => (await readJson(join(folder, "config.json"))).quantization !== undefined;
+
+async function hubFolder(path: string, { checkpoint, signal }: OpenTextModelOptions): Promise<string> {
+  if (checkpoint === "latest") throw new UsageError(`${path} is no run folder; only runs have a latest checkpoint`);
+  return hubModelFolder(path, signal);
+}
+
+async function openHubFolder(
+  path: string,
+  folder: string,
+  { adapter, signal }: OpenTextModelOptions,
+): Promise<TextModel> {
+  return withAdapter(await openFolder(folder, hubModelName(path), signal), adapter, signal);
+}
+
+async function openRoundedFolder(
+  folder: string,
+  name: string,
+  { signal }: OpenTextModelOptions,
+): Promise<RoundedModel> {
   const common = signal ? { signal } : {};
   const tokenizer = await loadTokenizer(folder, common);
   const { lm, params, architecture, bits, countParams } = await loadConverted(folder, common);
   return {
-    name: isHubModel(path) ? hubModelName(path) : basename(resolve(folder)),
+    name,
     architecture,
     lm,
     params,
@@ -142,7 +161,7 @@ export async function openRoundedModel(path: string, signal?: AbortSignal): Prom
 }
 
 async function openFolder(folder: string, name: string, signal: AbortSignal | undefined): Promise<TextModel> {
-  if ((await readJson(join(folder, "config.json"))).quantization !== undefined) {
+  if (await isRounded(folder)) {
     throw new UsageError(
       `${folder} holds rounded weights, which write text and learn nothing; give the model that they were made of`,
     );

@@ -3,7 +3,7 @@ import { convertLm } from "@genai/transformer";
 import { Option } from "commander";
 import { UsageError } from "../exit-code.ts";
 import { deviceOption, openEngine } from "../open-engine.ts";
-import { openRoundedModel, openTextModel, type WritingModel } from "./text-model.ts";
+import { openAnyModel, type WritingModel } from "./text-model.ts";
 
 // What generate, chat and serve open: a language model on an engine, prepared for writing.
 
@@ -40,31 +40,25 @@ export async function openWritingModel(
   signal?: AbortSignal,
 ): Promise<{ model: WritingModel; engine: Engine }> {
   const { checkpoint, adapter, weights, device } = flags;
-  const rounded = await openRoundedModel(path, signal);
-  if (rounded) {
-    try {
-      checkRounded(path, rounded.bits, flags);
-      return { model: rounded, engine: await openEngine(device) };
-    } catch (error) {
-      rounded.dispose();
-      throw error;
-    }
-  }
-  const plain = await openTextModel(path, {
+  const opened = await openAnyModel(path, {
     checkpoint,
     ...(signal && { signal }),
     ...(adapter !== undefined && { adapter }),
   });
   let engine: Engine | undefined;
   try {
+    if ("bits" in opened) {
+      checkRounded(path, opened.bits, flags);
+      return { model: opened, engine: await openEngine(device) };
+    }
     engine = await openEngine(device);
     // Only the compiled engine multiplies with weights in another form; others would turn them back at every step.
-    if (weights === "32" && !engine.name.startsWith("onnx")) return { model: plain, engine };
+    if (weights === "32" && !engine.name.startsWith("onnx")) return { model: opened, engine };
     const format = ({ 32: "panels", 8: "int8", 4: "int4" } as const)[weights];
-    const { lm, params } = await convertLm(plain.lm, plain.params, { format, consume: true });
-    return { model: { ...plain, lm, params, dispose: () => treeDispose(params) }, engine };
+    const { lm, params } = await convertLm(opened.lm, opened.params, { format, consume: true });
+    return { model: { ...opened, lm, params, dispose: () => treeDispose(params) }, engine };
   } catch (error) {
-    plain.dispose();
+    opened.dispose();
     engine?.dispose();
     throw error;
   }
