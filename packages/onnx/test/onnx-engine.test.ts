@@ -442,6 +442,26 @@ describe("memory", () => {
     compiled.dispose();
   });
 
+  it("gives results that were kept from a tidy within the function, and leaves nothing of them behind", async () => {
+    const before = tf.memory().numTensors;
+    const fn = engine.compile((x: tf.Tensor) => {
+      let inner: tf.Tensor | undefined;
+      tf.tidy(() => {
+        inner = tf.keep(tf.add(x, 1));
+      });
+      return { inner, outer: tf.mul(x, 2) };
+    });
+    const x = tf.tensor([1, 2]);
+    for (let call = 0; call < 2; call++) {
+      const { inner, outer } = await fn(x);
+      expect([...(await inner!.data()), ...(await outer.data())]).toEqual([2, 3, 2, 4]);
+      treeDispose([inner, outer]);
+    }
+    fn.dispose();
+    x.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   it("leaves no tensor behind when the function throws", async () => {
     const before = tf.memory().numTensors;
     const fn = engine.compile((x: tf.Tensor) => {

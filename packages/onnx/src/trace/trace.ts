@@ -1,4 +1,4 @@
-import { isTensor, Rng, treeMap, treeMapLeaves, treeVisit } from "@genai/core";
+import { isTensor, Rng, treeLeaves, treeMap, treeMapLeaves, treeVisit } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { type ConstantData, drawName, Graph, type Value } from "../graph/graph.ts";
 import { tensorInfoOf, withActiveBackend } from "../tfjs-engine.ts";
@@ -171,6 +171,8 @@ function record(
     // Any tensor marks the place; the template holds no data after the trace.
     return tensor;
   });
+  // The others go with the tidy that recording runs in.
+  for (const tensor of treeLeaves(result)) if (tensor.kept) tensor.dispose();
   const fixed = inputs.flatMap((value, i) => (graph.fixed.has(value) ? [i] : []));
   const traced = { arguments: inputs, draws, rngSteps, fixed, leaves, rebuild: rebuilder(template, leaves) };
   return { graph, outputs, traced };
