@@ -254,15 +254,16 @@ export {
   toBlocks,
 } from "./weights/blocks.ts";
 export {
+  type Calibration,
   type ConvertWeightsOptions,
   convertWeights,
+  isConvertedMatrix,
   plainWeights,
   type WeightFormat,
 } from "./weights/convert-weights.ts";
 export { fromPanels, type MatrixData, type MatrixLayout, toPanels } from "./weights/panels.ts";
 export {
   fromRoundedMatrix,
-  isConvertedMatrix,
   type RoundedMatrix,
   toRoundedMatrix,
 } from "./weights/rounded-matrix.ts";

@@ -238,7 +238,8 @@ export function gpt2Block(
 /** y = x W + b with W [in, out]. */
 function conv1d(p: Affine, x: tf.Tensor): tf.Tensor {
   const [inDim, outDim] = p.weight.shape as [number, number];
-  const flat = x.reshape([-1, inDim]);
+  const flat = x.reshape<tf.Tensor2D>([-1, inDim]);
+  p.observe?.(flat);
   const product = tf.matMul(flat, p.weight);
   const y = p.lowRank ? addLowRank(p.lowRank, flat, product) : product;
   return tf.reshape(p.bias ? y.add(p.bias) : y, [...x.shape.slice(0, -1), outDim]);

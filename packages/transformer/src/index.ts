@@ -14,6 +14,7 @@ export {
   bertPresets,
   createBert,
 } from "./bert.ts";
+export type { CalibrationProgress, LmCalibration } from "./calibration.ts";
 export { type CausalLm, type CausalLogitsOptions, checkIdRange, nextTokens } from "./causal-lm.ts";
 export { type ConvertedLm, type ConvertLmOptions, convertLm } from "./converted-lm.ts";
 export type { BatchRequest, BatchToken } from "./generation/batch-request.ts";

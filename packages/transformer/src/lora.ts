@@ -1,5 +1,4 @@
 import {
-  isTensor,
   kaimingUniform,
   type LowRankTerm,
   type ParamFilter,
@@ -10,6 +9,7 @@ import {
 } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import type { CausalLm } from "./causal-lm.ts";
+import { mapLayers } from "./map-layers.ts";
 
 // Low-rank adaptation: a matrix W of a trained model stays as it is, and the product of two thin matrices that is added to
 // it is learned.
@@ -89,12 +89,7 @@ export function createLora(params: Tree, config: LoraConfig, rng: Rng): Lora {
 export function attachLora<P extends Tree>(params: P, { config, params: lora }: Lora, rng?: Rng): P {
   checkFits("attachLora", params, { config, params: lora });
   const { dropout = 0 } = config;
-  const attach = (node: unknown, path: string): unknown => {
-    if (Array.isArray(node)) return node.map((child, i) => attach(child, join(path, String(i))));
-    if (typeof node !== "object" || node === null || isTensor(node)) return node;
-    const record = Object.fromEntries(
-      Object.entries(node).map(([key, child]) => [key, attach(child, join(path, key))]),
-    );
+  return mapLayers(params, (record, path) => {
     const factors = lora[path];
     if (!factors) return record;
     const lowRank: LowRankTerm = {
@@ -104,8 +99,7 @@ export function attachLora<P extends Tree>(params: P, { config, params: lora }: 
       ...(rng && dropout > 0 ? { dropout, rng } : {}),
     };
     return { ...record, lowRank };
-  };
-  return attach(params, "") as P;
+  });
 }
 
 /**
@@ -184,7 +178,6 @@ function checkFits(caller: string, params: Tree, { config, params: lora }: Lora)
 
 const scaleOf = ({ rank, alpha, rankStabilised = false }: LoraConfig): number =>
   alpha / (rankStabilised ? Math.sqrt(rank) : rank);
-const join = (path: string, key: string): string => (path === "" ? key : `${path}.${key}`);
 const isWeight = (path: string): boolean => path === "weight" || path.endsWith(".weight");
 const layerOf = (path: string): string => path.replace(/\.?weight$/, "");
 

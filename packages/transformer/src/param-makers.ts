@@ -7,8 +7,8 @@ import type * as tf from "@tensorflow/tfjs";
 /** Makes the parameter of a shape; `init` is how a new model draws it. */
 export type MakeParam = (shape: readonly number[], init: Initialiser) => tf.Tensor;
 
-/** `lowRank` is there while an adapter is attached: see `attachLora`. */
-export type Weight = { weight: tf.Tensor; lowRank?: LowRankTerm };
+/** `lowRank` is there while an adapter is attached (`attachLora`), `observe` while a model is calibrated (`inputGrams`). */
+export type Weight = { weight: tf.Tensor; lowRank?: LowRankTerm; observe?: (x: tf.Tensor2D) => void };
 export type Affine = Weight & { bias?: tf.Tensor };
 
 /** A linear layer in PyTorch's layout: weight [out, in]. */

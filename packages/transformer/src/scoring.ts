@@ -1,6 +1,7 @@
 import { type Compiled, crossEntropy, type Engine, type Tree, throwIfAborted, treeDispose } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { type CausalLm, checkIdRange } from "./causal-lm.ts";
+import { checkCount } from "./check-count.ts";
 import { promptWidth } from "./generation/decoder.ts";
 
 // What a causal model thinks of text that is given: continuations of a context, for multiple-choice evaluation, and the
@@ -218,10 +219,4 @@ async function scoreBatch<P>(
   } finally {
     treeDispose([inputs, result]);
   }
-}
-
-function checkCount(caller: string, name: string, value: number, limit = Number.MAX_SAFE_INTEGER): void {
-  if (Number.isInteger(value) && value >= 1 && value <= limit) return;
-  const upTo = limit < Number.MAX_SAFE_INTEGER ? ` of at most ${limit}` : "";
-  throw new Error(`${caller}: ${name} (${value}) must be a positive integer${upTo}`);
 }

@@ -10,12 +10,14 @@ export interface LinearParams {
   readonly bias?: tf.Tensor;
   /** Added to the weight: an adapter. */
   readonly lowRank?: LowRankTerm;
+  /** Is shown what the layer reads, [N, in], wherever it is computed. */
+  readonly observe?: (x: tf.Tensor2D) => void;
 }
 
 /**
  * Affine map of the last axis: y = x W^T + b.
  *
- * @param p `weight` [out, in], `bias` [out] (optional), `lowRank` (optional)
+ * @param p `weight` [out, in], `bias` [out] (optional), `lowRank` and `observe` (optional)
  * @param x [..., in]
  * @returns [..., out]
  */
@@ -31,6 +33,7 @@ export function linear(p: LinearParams, x: tf.Tensor): tf.Tensor {
   return tf.tidy(() => {
     // In two dimensions: the gradient of tfjs' matMul does not take operands of different rank.
     const flat = tf.reshape(x, [-1, inDim!]) as tf.Tensor2D;
+    p.observe?.(flat);
     const product = tf.matMul(flat, p.weight as tf.Tensor2D, false, true);
     const y = p.lowRank ? addLowRank(p.lowRank, flat, product) : product;
     return tf.reshape(p.bias ? tf.add(y, p.bias) : y, [...x.shape.slice(0, -1), outDim!]);

@@ -41,12 +41,11 @@ export function toBlocks(
   if (inputs % groupSize !== 0) {
     throw new Error(`${what} has ${inputs} inputs; expected a multiple of ${groupSize}`);
   }
-  const half = 2 ** (bits - 1);
-  const perUnit = 32 / bits;
-  const units = new Int32Array((outputs * inputs) / perUnit);
+  const codes = new Int8Array(outputs * inputs);
   const scales = new Float32Array((outputs * inputs) / groupSize);
   const group = new Float64Array(groupSize);
-  for (let n = 0, block = 0, unit = 0; n < outputs; n++) {
+  const half = 2 ** (bits - 1);
+  for (let n = 0, block = 0, at = 0; n < outputs; n++) {
     for (let k = 0; k < inputs; k += groupSize, block++) {
       const first = n * nextOutput + k * nextInput;
       let zero = 0;
@@ -55,19 +54,31 @@ export function toBlocks(
         zero += group[i]! * 0;
       }
       if (zero !== 0) throw new Error(`${what} has weights that are NaN or infinite; expected numbers`);
-      const scale = Math.fround(bits === 4 ? closestScale(group, half) : largestOf(group) / -half);
+      const scale = groupScale(group, bits);
       scales[block] = scale;
       const inverse = scale === 0 ? 0 : 1 / scale;
-      for (let i = 0; i < groupSize; unit++) {
-        let packed = 0;
-        for (let place = 0; place < 32; place += bits, i++) {
-          packed |= (nearestCode(group[i]! * inverse, half) + half) << place;
-        }
-        units[unit] = packed;
-      }
+      for (let i = 0; i < groupSize; i++, at++) codes[at] = nearestCode(group[i]! * inverse, half);
     }
   }
-  return { units, scales };
+  return { units: packCodes(codes, bits), scales };
+}
+
+/** Codes from -2^(bits - 1) as units. */
+export function packCodes(codes: Int8Array, bits: CodeBits): Int32Array {
+  const half = 2 ** (bits - 1);
+  const units = new Int32Array((codes.length * bits) / 32);
+  for (let unit = 0, i = 0; unit < units.length; unit++) {
+    let packed = 0;
+    for (let place = 0; place < 32; place += bits, i++) packed |= (codes[i]! + half) << place;
+    units[unit] = packed;
+  }
+  return units;
+}
+
+/** The scale of a group of weights; in 4 bits that of a small squared error, in which each weight counts by its importance. */
+export function groupScale(group: Float64Array, bits: CodeBits, importance?: Float64Array): number {
+  const half = 2 ** (bits - 1);
+  return Math.fround(bits === 4 ? closestScale(group, half, importance) : largestOf(group) / -half);
 }
 
 /** The weight of the largest magnitude, with its sign: it gets the code 0, which lies furthest from the middle. */
@@ -78,11 +89,12 @@ function largestOf(group: Float64Array): number {
 }
 
 /**
- * A scale s with a small sum of (w - c s)^2. The largest weight is tried at several places from one step within the codes to
- * two beyond them, where it is cut off and the others get finer steps. For the codes c that each gives, the best scale is
- * sum(w c) / sum(c^2), which explains sum(w c)^2 / sum(c^2) of the sum of squares. (As llama.cpp's make_qx_quants.)
+ * A scale s with a small sum of (w - c s)^2, each term times its importance. The largest weight is tried at several places
+ * from one step within the codes to two beyond them, where it is cut off and the others get finer steps. For the codes c that
+ * each gives, the best scale is sum(w c) / sum(c^2), which explains sum(w c)^2 / sum(c^2) of the sum of squares. (As
+ * llama.cpp's make_qx_quants.)
  */
-function closestScale(group: Float64Array, half: number): number {
+function closestScale(group: Float64Array, half: number, importance?: Float64Array): number {
   const largest = largestOf(group);
   let best = largest / -half;
   if (largest === 0) return best;
@@ -94,8 +106,9 @@ function closestScale(group: Float64Array, half: number): number {
     for (let i = 0; i < group.length; i++) {
       const w = group[i]!;
       const code = nearestCode(w * inverse, half);
-      products += w * code;
-      squares += code * code;
+      const weighted = importance ? code * importance[i]! : code;
+      products += w * weighted;
+      squares += code * weighted;
     }
     const explained = (products * products) / squares;
     if (explained > mostExplained) {
@@ -107,7 +120,7 @@ function closestScale(group: Float64Array, half: number): number {
 }
 
 /** The nearest whole number from -half to half - 1. Float64 has no fractions beyond 2^52: faster than Math.round. */
-function nearestCode(x: number, half: number): number {
+export function nearestCode(x: number, half: number): number {
   const whole = x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52;
   if (whole < -half) return -half;
   return whole < half ? whole : half - 1;

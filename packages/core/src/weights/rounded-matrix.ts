@@ -22,11 +22,6 @@ export interface RoundedMatrix {
   readonly size: readonly [outputs: number, inputs: number];
 }
 
-/** Whether a part of a converted tree stands for a matrix, and is no record of others. */
-export function isConvertedMatrix(node: Tree): node is ConvertedMatrix {
-  return typeof node === "object" && node !== null && "converted" in node;
-}
-
 /** The codes of a rounded matrix. */
 export async function toRoundedMatrix(matrix: ConvertedMatrix): Promise<RoundedMatrix> {
   if (matrix.converted === "panels") {

@@ -223,6 +223,25 @@ describeOnEngines("convertWeights", (engine, name) => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
+  it("leaves matrices that are converted already as they are", async () => {
+    const before = tf.memory().numTensors;
+    const once = await convertWeights(
+      { a: draw(1, 64, 1024), b: draw(2, 3, 32) },
+      {
+        format: "int4",
+        layoutOf: () => "out-in",
+        formatOf: (path, format) => (path === "a" ? format : undefined),
+        consume: true,
+      },
+    );
+    const twice = await convertWeights(once, { format: "int8", layoutOf: () => "out-in" });
+    expect(twice).toMatchObject({ a: { converted: "int4" }, b: { converted: "int8" } });
+    const [codes, same] = [once, twice].map((tree) => (tree as { a: Blocks }).a.units.dataSync());
+    expect(same).toEqual(codes);
+    treeDispose([once, twice]);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   it("takes the largest blocks up to those asked for that divide the inputs", async () => {
     const params = Object.fromEntries([96, 64, 128, 256].map((inputs) => [inputs, draw(inputs, 5, inputs)]));
     const sizes = async (options: Pick<ConvertWeightsOptions, "format" | "groupSize">) => {
