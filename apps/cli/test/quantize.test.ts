@@ -86,6 +86,20 @@ test("what is printed says size, perplexity and speed before and after", async (
   });
 });
 
+test("weights are rounded by a text in larger groups, and lose less of it", async () => {
+  const before = tf.memory().numTensors;
+  const perplexityOf = async (...args: string[]) => {
+    const out = join(scratch, "calibrated");
+    const result = JSON.parse(await quantize(folder, "--out", out, "--data", text, "--json", ...args));
+    return Math.abs(result.measured.after.perplexity - result.measured.before.perplexity);
+  };
+  const plain = await perplexityOf();
+  expect(await perplexityOf("--calibrate", text, "--calibrate-tokens", "300")).toBeLessThan(0.7 * plain);
+  const { quantization } = JSON.parse(readFileSync(join(scratch, "calibrated", "config.json"), "utf8"));
+  expect(quantization).toMatchObject({ "h.0.mlp.c_proj": { group_size: 128, bits: 4 } });
+  expect(tf.memory().numTensors).toBe(before);
+});
+
 test("a rounded model of the hub opens by its name", async () => {
   const before = tf.memory().numTensors;
   const out = join(scratch, "for-the-hub");
@@ -125,5 +139,9 @@ test("what cannot be done with rounded weights is refused with a reason", async 
   await expect(quantize(out, "--out", join(scratch, "again"))).rejects.toThrow("holds rounded weights");
   await expect(quantize(folder, "--out", folder)).rejects.toThrow("is the model's own folder");
   await expect(quantize(folder, "--out", out, "--data", join(scratch, "none"))).rejects.toThrow("cannot be read");
+  const empty = join(scratch, "empty.txt");
+  writeFileSync(empty, "");
+  await expect(quantize(folder, "--out", out, "--calibrate", empty)).rejects.toThrow("--calibrate");
+  await expect(quantize(folder, "--out", out, "--calibrate", join(scratch, "none"))).rejects.toThrow("--calibrate");
   expect(tf.memory().numTensors).toBe(before);
 });

@@ -1,7 +1,9 @@
+import type { TrainProgress } from "@genai/tokenizer";
 import { type Command, Option } from "commander";
 import { exitCodeHelp, InterruptedError, UsageError } from "../exit-code.ts";
 import { withInterrupt } from "../interrupt.ts";
 import { collected, wholeNumber } from "../option-parsers.ts";
+import { progressNotes } from "../progress-notes.ts";
 import { printJson, printLine } from "../terminal.ts";
 import { checkFiles, readTexts, standardInput } from "../tokenizer/read-texts.ts";
 import {
@@ -13,7 +15,6 @@ import {
   type TokenizerTrainOptions,
   trainTokenizer,
 } from "../tokenizer/train-tokenizer.ts";
-import { trainingNotes } from "../tokenizer/training-notes.ts";
 
 interface CommandOptions extends TokenizerTrainOptions {
   readonly lines?: boolean;
@@ -70,7 +71,7 @@ ${exitCodeHelp}`,
       if (inputs.includes(standardInput) && process.stdin.isTTY) {
         throw new UsageError("No text to train on: name files, or send text to the standard input");
       }
-      const notes = trainingNotes();
+      const notes = progressNotes(howFar);
       const start = performance.now();
       let characters = 0;
       const trained = await withInterrupt(async (signal) => {
@@ -95,6 +96,12 @@ ${exitCodeHelp}`,
       if (json) printJson({ file: out, algorithm, vocabSize, characters, seconds });
       else printLine(`Wrote ${vocabSize.toLocaleString("en")} tokens to ${out} in ${seconds} s`);
     });
+}
+
+function howFar({ stage, done, total }: TrainProgress): string {
+  if (stage === "reading") return `read ${(done / 1e6).toFixed(1)} million characters`;
+  if (stage === "fitting") return `fitting, step ${done}`;
+  return `merging, ${done.toLocaleString("en")} of ${(total ?? done).toLocaleString("en")} tokens`;
 }
 
 /** An option whose value does not do; the library names it as its own options do. */
