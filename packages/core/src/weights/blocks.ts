@@ -41,11 +41,12 @@ export function toBlocks(
   if (inputs % groupSize !== 0) {
     throw new Error(`${what} has ${inputs} inputs; expected a multiple of ${groupSize}`);
   }
-  const codes = new Int8Array(outputs * inputs);
+  const units = new Int32Array((outputs * inputs * bits) / 32);
   const scales = new Float32Array((outputs * inputs) / groupSize);
   const group = new Float64Array(groupSize);
+  const codes = new Int8Array(inputs);
   const half = 2 ** (bits - 1);
-  for (let n = 0, block = 0, at = 0; n < outputs; n++) {
+  for (let n = 0, block = 0; n < outputs; n++) {
     for (let k = 0; k < inputs; k += groupSize, block++) {
       const first = n * nextOutput + k * nextInput;
       let zero = 0;
@@ -57,22 +58,21 @@ export function toBlocks(
       const scale = groupScale(group, bits);
       scales[block] = scale;
       const inverse = scale === 0 ? 0 : 1 / scale;
-      for (let i = 0; i < groupSize; i++, at++) codes[at] = nearestCode(group[i]! * inverse, half);
+      for (let i = 0; i < groupSize; i++) codes[k + i] = nearestCode(group[i]! * inverse, half);
     }
+    packCodes(codes, bits, units, (n * inputs * bits) / 32);
   }
-  return { units: packCodes(codes, bits), scales };
+  return { units, scales };
 }
 
-/** Codes from -2^(bits - 1) as units. */
-export function packCodes(codes: Int8Array, bits: CodeBits): Int32Array {
+/** Writes codes from -2^(bits - 1) as units, from `first` on. */
+export function packCodes(codes: Int8Array, bits: CodeBits, units: Int32Array, first: number): void {
   const half = 2 ** (bits - 1);
-  const units = new Int32Array((codes.length * bits) / 32);
-  for (let unit = 0, i = 0; unit < units.length; unit++) {
+  for (let unit = first, i = 0; i < codes.length; unit++) {
     let packed = 0;
     for (let place = 0; place < 32; place += bits, i++) packed |= (codes[i]! + half) << place;
     units[unit] = packed;
   }
-  return units;
 }
 
 /** The scale of a group of weights; in 4 bits that of a small squared error, in which each weight counts by its importance. */

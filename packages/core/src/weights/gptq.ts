@@ -69,56 +69,90 @@ export async function gptqBlocks(
   }
   const product = engine.compile((a: tf.Tensor2D, b: tf.Tensor2D) => tf.matMul(a, b) as tf.Tensor2D);
   try {
-    const { upper, diagonal } = await factorize(product, gram, inputs, what, signal);
-    const codes = new Int8Array(outputs * inputs);
+    const factors = await factorize(product, gram, inputs, what, signal);
+    const units = new Int32Array((outputs * inputs * bits) / 32);
     const scales = new Float32Array((outputs * inputs) / groupSize);
-    const half = 2 ** (bits - 1);
+    const weights = new Float64Array(WIDTH);
+    const targets = new Float64Array(WIDTH);
     // Pieces of equal size, that the engine compiles for once.
     const rows = Math.ceil(outputs / Math.ceil(outputs / MOST_ROWS));
-    const target = new Float64Array(WIDTH);
     for (let first = 0; first < outputs; first += rows) {
+      const count = Math.min(rows, outputs - first);
       const lost = new Float32Array(rows * inputs); // W - W'
+      const codes = new Int8Array(count * inputs);
       for (let start = 0; start < inputs; start += WIDTH) {
         throwIfAborted(what, signal);
         const width = Math.min(WIDTH, inputs - start);
-        const carried = start > 0 && (await times(product, lost, rows, columnsOf(upper, inputs, start, width), inputs));
-        for (let row = 0; row < rows && first + row < outputs; row++) {
-          const n = first + row;
-          const from = n * nextOutput + start * nextInput;
+        const before = start > 0 && (await times(product, lost, rows, columnsOf(factors.upper, inputs, start), inputs));
+        for (let row = 0; row < count; row++) {
+          const from = (first + row) * nextOutput + start * nextInput;
           for (let c = 0; c < width; c++) {
-            target[c] = values[from + c * nextInput]! + (carried ? carried[row * WIDTH + c]! : 0);
+            weights[c] = values[from + c * nextInput]!;
+            targets[c] = weights[c]! + (before ? before[row * WIDTH + c]! : 0);
           }
-          const at = n * inputs + start;
-          for (let group = 0; group < width; group += groupSize) {
-            const scale = groupScale(
-              target.subarray(group, group + groupSize),
-              bits,
-              diagonal.subarray(start + group, start + group + groupSize),
-            );
-            scales[(at + group) / groupSize] = scale;
-            const inverse = scale === 0 ? 0 : 1 / scale;
-            for (let c = group; c < group + groupSize; c++) {
-              const code = nearestCode(target[c]! * inverse, half);
-              codes[at + c] = code;
-              const loss = values[from + c * nextInput]! - code * scale;
-              lost[row * inputs + start + c] = loss;
-              const u = (start + c) * inputs + start;
-              for (let later = c + 1; later < width; later++) target[later]! += loss * upper[u + later]!;
-            }
-          }
+          const at = row * inputs + start;
+          const group = (first * inputs + at) / groupSize;
+          roundColumns(bits, groupSize, factors, start, {
+            weights: weights.subarray(0, width),
+            targets: targets.subarray(0, width),
+            codes: codes.subarray(at, at + width),
+            scales: scales.subarray(group, group + width / groupSize),
+            lost: lost.subarray(at, at + width),
+          });
         }
       }
+      packCodes(codes, bits, units, (first * inputs * bits) / 32);
     }
-    return { units: packCodes(codes, bits), scales };
+    return { units, scales };
   } finally {
     product.dispose();
   }
 }
 
+/** A row's columns of a block. */
+interface Columns {
+  readonly weights: Float64Array; // w
+  readonly targets: Float64Array; // t, as far as the columns before the block make it
+  readonly codes: Int8Array;
+  readonly scales: Float32Array; // of each group
+  readonly lost: Float32Array; // w - w'
+}
+
+/** Rounds the columns from `start` on, each to what the ones before it have made of its target. */
+function roundColumns(
+  bits: CodeBits,
+  groupSize: GroupSize,
+  { upper, diagonal }: Factors,
+  start: number,
+  { weights, targets, codes, scales, lost }: Columns,
+): void {
+  const half = 2 ** (bits - 1);
+  const width = targets.length;
+  for (let first = 0; first < width; first += groupSize) {
+    const end = first + groupSize;
+    const scale = groupScale(targets.subarray(first, end), bits, diagonal.subarray(start + first, start + end));
+    scales[first / groupSize] = scale;
+    const inverse = scale === 0 ? 0 : 1 / scale;
+    for (let c = first; c < end; c++) {
+      codes[c] = nearestCode(targets[c]! * inverse, half);
+      lost[c] = weights[c]! - codes[c]! * scale;
+      const u = (start + c) * diagonal.length + start;
+      for (let later = c + 1; later < width; later++) targets[later]! += lost[c]! * upper[u + later]!;
+    }
+  }
+}
+
 type Product = Compiled<[tf.Tensor2D, tf.Tensor2D], tf.Tensor2D>;
 
+interface Factors {
+  /** U [K, K], without the ones of its diagonal */
+  readonly upper: Float32Array;
+  /** D [K] */
+  readonly diagonal: Float64Array;
+}
+
 /**
- * U and D of H = U D U^T, with H damped: U [K, K] without the ones of its diagonal. Blocks of columns from the last to the
+ * U and D of H = U D U^T, with H damped. Blocks of columns from the last to the
  * first; each is H's, less what the columns behind it explain.
  */
 async function factorize(
@@ -127,7 +161,7 @@ async function factorize(
   size: number,
   what: string,
   signal: AbortSignal | undefined,
-): Promise<{ upper: Float32Array; diagonal: Float64Array }> {
+): Promise<Factors> {
   let trace = 0;
   for (let k = 0; k < size; k++) trace += gram[k * size + k]!;
   // Inputs that are always zero say nothing: then all columns count alike.
@@ -168,8 +202,9 @@ async function factorize(
   return { upper, diagonal };
 }
 
-/** Columns of a matrix [K, K] as one of [K, WIDTH], filled up with zeros. */
-function columnsOf(matrix: Float32Array, size: number, start: number, width: number): Float32Array {
+/** The columns of a matrix [K, K] from `start` on as one of [K, WIDTH], filled up with zeros. */
+function columnsOf(matrix: Float32Array, size: number, start: number): Float32Array {
+  const width = Math.min(WIDTH, size - start);
   const columns = new Float32Array(size * WIDTH);
   for (let k = 0; k < size; k++) {
     columns.set(matrix.subarray(k * size + start, k * size + start + width), k * WIDTH);

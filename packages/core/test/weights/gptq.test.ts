@@ -145,6 +145,21 @@ describeOnEngines("convertWeights with a calibration", (engine) => {
     treeDispose([weight, x, gram, one, other]);
   });
 
+  it("rounds the rows of large matrices as it does alone", async () => {
+    const weight = new Rng(3).normal([4099, 32]) as tf.Tensor2D;
+    const x = drawInputs(4, 90, 32);
+    const gram = tf.matMul(x, x, true, false) as tf.Tensor2D;
+    const whole = await round(weight, gram);
+    for (const [first, count] of [
+      [0, 3],
+      [2045, 10],
+      [4090, 9],
+    ] as const) {
+      const alone = await round(tf.slice(weight, [first, 0], [count, 32]), gram);
+      await expectClose(tf.slice(whole, [first, 0], [count, 32]), alone, { atol: 0, rtol: 0 }, `rows from ${first}`);
+    }
+  });
+
   it("refuses Gram matrices that are not finite or of another size, and what is aborted, and leaves nothing behind", async () => {
     const params: Tree = { a: { weight: tf.ones([4, 32]) } };
     const before = tf.memory().numTensors;
