@@ -1,4 +1,13 @@
-export { type ByteSource, type ByteSourceInput, concatBytes, openByteSource } from "./checkpoint/byte-source.ts";
+export { writeFileAtomic } from "./checkpoint/atomic-file.ts";
+export {
+  type ByteChunks,
+  type ByteSource,
+  type ByteSourceInput,
+  chunksOf,
+  collectBytes,
+  concatBytes,
+  openByteSource,
+} from "./checkpoint/byte-source.ts";
 export {
   type Checkpoint,
   decodeCheckpoint,

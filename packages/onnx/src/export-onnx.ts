@@ -1,4 +1,4 @@
-import { installCompat } from "@genai/core";
+import { installCompat, writeFileAtomic } from "@genai/core";
 import { usedInputs } from "./graph/graph.ts";
 import { encodeOnnx } from "./graph/onnx-file.ts";
 import { optimize } from "./graph/optimize.ts";
@@ -76,17 +76,7 @@ export async function exportOnnx<A extends readonly unknown[]>(
   options: ExportOnnxOptions = {},
 ): Promise<ExportedOnnx> {
   const exported = encodeOnnxModel(fn, exampleArgs, options);
-  const { rename, rm, writeFile } = await import("node:fs/promises");
-  const temporary = `${file}.${process.pid}.tmp`;
-  try {
-    await writeFile(temporary, exported.bytes);
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw new Error(`exportOnnx: ${file} cannot be written: ${error instanceof Error ? error.message : error}`, {
-      cause: error,
-    });
-  }
+  await writeFileAtomic(file, exported.bytes, "exportOnnx");
   return exported;
 }
 

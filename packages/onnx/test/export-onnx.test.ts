@@ -97,7 +97,7 @@ describe("exportOnnx", () => {
 
   it("leaves the old file as it was when the new one cannot be written", async () => {
     await expect(exportOnnx((x: tf.Tensor) => x.add(1), [tf.zeros([1])], join(dir, "no", "such.onnx"))).rejects.toThrow(
-      "cannot be written",
+      "exportOnnx: cannot write",
     );
   });
 });

@@ -7,6 +7,7 @@ import {
   openSafetensors,
   treeDispose,
   treeEntries,
+  writeFileAtomic,
 } from "@genai/core";
 import { checkLoraConfig, type Lora, type LoraConfig, type LoraFactors } from "./lora.ts";
 
@@ -67,20 +68,10 @@ export async function saveLora(
   options: LoraFileOptions & { readonly baseModel?: string } = {},
 ): Promise<void> {
   const files = await encodeLora(lora, options);
-  const [{ mkdir, rename, rm, writeFile }, { join }] = await Promise.all([
-    import("node:fs/promises"),
-    import("node:path"),
-  ]);
+  const [{ mkdir }, { join }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
   await mkdir(folder, { recursive: true });
   for (const [name, bytes] of Object.entries(files)) {
-    const temporary = join(folder, `.${name}.${process.pid}.tmp`);
-    try {
-      await writeFile(temporary, bytes, { flush: true });
-      await rename(temporary, join(folder, name));
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    await writeFileAtomic(join(folder, name), bytes, "saveLora");
   }
 }
 

@@ -1,4 +1,4 @@
-import { concatBytes, createEagerEngine, encodeSafetensors, Rng, treeDispose } from "@genai/core";
+import { collectBytes, concatBytes, createEagerEngine, encodeSafetensors, Rng, treeDispose } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
@@ -461,7 +461,7 @@ describe("loadPretrained", () => {
     async (_, { model, published, changes = [], config }) => {
       const original = model();
       const written: Record<string, Uint8Array> = {};
-      for await (const { file, chunks } of encodePretrained(original)) written[file] = concatBytes(chunks);
+      for await (const { file, chunks } of encodePretrained(original)) written[file] = await collectBytes(chunks);
       const tensors = changes.reduce((all, change) => change(all), await loadedTensors(written["model.safetensors"]!));
       const files = {
         "config.json": json(published),
@@ -475,7 +475,7 @@ describe("loadPretrained", () => {
       // What is saved of it is read again as the same.
       const again: Record<string, Uint8Array> = {};
       for await (const { file, chunks } of encodePretrained(loaded, { dtype: "F16" }))
-        again[file] = concatBytes(chunks);
+        again[file] = await collectBytes(chunks);
       expect((await loadPretrained(again)).config).toEqual(loaded.config);
       const fields = JSON.parse(new TextDecoder().decode(again["config.json"]));
       expect(fields.dtype ?? fields.torch_dtype).toBe("float16");

@@ -3,7 +3,15 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { concatBytes, createEagerEngine, encodeSafetensors, Rng, treeDispose, treeEntries } from "@genai/core";
+import {
+  collectBytes,
+  concatBytes,
+  createEagerEngine,
+  encodeSafetensors,
+  Rng,
+  treeDispose,
+  treeEntries,
+} from "@genai/core";
 import { expectClose, type GoldenModel, loadGoldenModel } from "@genai/testing";
 import * as tf from "@tensorflow/tfjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -48,7 +56,7 @@ async function files(config: object, weights: Record<string, tf.Tensor>): Promis
 /** What `encodePretrained` gives. */
 async function encoded(...args: Parameters<typeof encodePretrained>): Promise<Record<string, Uint8Array>> {
   const out: Record<string, Uint8Array> = {};
-  for await (const { file, chunks } of encodePretrained(...args)) out[file] = concatBytes(chunks);
+  for await (const { file, chunks } of encodePretrained(...args)) out[file] = await collectBytes(chunks);
   return out;
 }
 

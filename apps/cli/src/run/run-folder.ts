@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { writeFileAtomic } from "@genai/core";
 import { UsageError } from "../exit-code.ts";
 
 /** What a person asked for; with the seed it determines a run. Plain JSON, stored in config.json. */
@@ -72,9 +72,7 @@ export class RunFolder {
   /** Writes a file of the folder so that a reader sees the old contents or the new, never a part. */
   async write(file: string, contents: string | Uint8Array): Promise<string> {
     const path = join(this.dir, file);
-    const temporary = `${path}.${randomBytes(4).toString("hex")}.tmp`;
-    await writeFile(temporary, contents);
-    await rename(temporary, path);
+    await writeFileAtomic(path, contents, "genai");
     return path;
   }
 

@@ -1,5 +1,6 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { writeFileAtomic } from "@genai/core";
 import type { Tokenizer } from "@genai/tokenizer";
 import { type PretrainedModel, savePretrained } from "@genai/transformer";
 
@@ -37,7 +38,8 @@ export async function writeTokenizer(
   { endId, begins, blockSize }: TokenizerFilesOptions,
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const write = (file: string, json: unknown) => writeFile(join(folder, file), `${JSON.stringify(json, null, 2)}\n`);
+  const write = (file: string, json: unknown) =>
+    writeFileAtomic(join(folder, file), `${JSON.stringify(json, null, 2)}\n`, "writeTokenizer");
   const end = endId === undefined ? undefined : tokenizer.idToToken(endId);
   await write("tokenizer.json", begins && endId !== undefined ? beginningWith(tokenizer, endId) : tokenizer.toJson());
   await write("tokenizer_config.json", {
@@ -62,5 +64,5 @@ export async function writeModel(folder: string, model: PretrainedModel, endId: 
 export async function writeStopIds(folder: string, stopIds: readonly number[]): Promise<void> {
   if (stopIds.length === 0) return;
   const json = JSON.stringify({ eos_token_id: stopIds.length === 1 ? stopIds[0] : stopIds }, null, 2);
-  await writeFile(join(folder, "generation_config.json"), `${json}\n`);
+  await writeFileAtomic(join(folder, "generation_config.json"), `${json}\n`, "writeStopIds");
 }

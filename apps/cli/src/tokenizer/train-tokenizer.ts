@@ -1,5 +1,6 @@
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
+import { writeFileAtomic } from "@genai/core";
 import {
   type ByteSplit,
   type Corpus,
@@ -146,7 +147,5 @@ function pick<T extends object, K extends keyof T>(
 /** Writes a tokenizer.json so that no half of it is ever seen under its name. */
 export async function saveTokenizer(tokenizer: Tokenizer, file: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
-  const temporary = `${file}.${process.pid}.tmp`;
-  await writeFile(temporary, `${JSON.stringify(tokenizer.toJson(), null, 2)}\n`);
-  await rename(temporary, file);
+  await writeFileAtomic(file, `${JSON.stringify(tokenizer.toJson(), null, 2)}\n`, "genai tokenizer train");
 }

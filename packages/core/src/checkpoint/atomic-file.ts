@@ -1,6 +1,6 @@
 // Files that are there whole or not at all: a temporary file beside the target, written, synced, renamed. Node only.
 
-import type { ByteChunks } from "./byte-source.ts";
+import { type ByteChunks, chunksOf } from "./byte-source.ts";
 
 let counter = 0;
 /** Temporaries that this module is writing now; what else bears this process's mark was left by an earlier one. */
@@ -15,11 +15,18 @@ async function marks() {
 }
 
 /**
- * Writes a file so that readers, and whoever comes after a crash, see the old content or the new one and nothing else.
+ * Writes a file so that readers, and whoever comes after a crash, see the old content or the new one and nothing else (Node).
  *
+ * @param caller begins the messages of errors
  * @throws if it cannot be written; the old file is as it was and the temporary is gone.
  */
-export async function writeFileAtomic(path: string, chunks: ByteChunks, caller = "writeFileAtomic"): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array | ByteChunks,
+  caller = "writeFileAtomic",
+): Promise<void> {
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  const chunks = bytes instanceof Uint8Array ? chunksOf(bytes) : bytes;
   const [{ open, rename, rm }, { basename, dirname, join }] = await Promise.all([
     import("node:fs/promises"),
     import("node:path"),

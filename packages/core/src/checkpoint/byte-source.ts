@@ -49,6 +49,25 @@ export interface ByteChunks extends AsyncIterable<Uint8Array> {
   readonly bytes: number;
 }
 
+/** Bytes that are there already, as the content of a file. */
+export const chunksOf = (bytes: Uint8Array): ByteChunks => ({
+  bytes: bytes.byteLength,
+  async *[Symbol.asyncIterator]() {
+    yield bytes;
+  },
+});
+
+/** The whole content of a file. */
+export async function collectBytes(chunks: ByteChunks): Promise<Uint8Array<ArrayBuffer>> {
+  const out = new Uint8Array(chunks.bytes);
+  let at = 0;
+  for await (const chunk of chunks) {
+    out.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return out;
+}
+
 /** One array of the bytes of several. */
 export function concatBytes(chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(chunks.reduce((n, chunk) => n + chunk.byteLength, 0));

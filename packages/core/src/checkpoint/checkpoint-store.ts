@@ -1,5 +1,5 @@
 import { FormatError } from "../errors.ts";
-import type { ByteChunks, ByteSourceInput } from "./byte-source.ts";
+import { type ByteChunks, type ByteSourceInput, collectBytes } from "./byte-source.ts";
 import { type Checkpoint, decodeCheckpoint, streamCheckpoint } from "./checkpoint.ts";
 
 /** One checkpoint in a store. */
@@ -149,13 +149,7 @@ export function memoryCheckpoints(options: CheckpointStoreOptions = {}): Checkpo
       list: async () => [...files.keys()],
       open: async (file) => files.get(file)!,
       write: async (file, chunks) => {
-        const bytes = new Uint8Array(chunks.bytes);
-        let at = 0;
-        for await (const chunk of chunks) {
-          bytes.set(chunk, at);
-          at += chunk.byteLength;
-        }
-        files.set(file, bytes);
+        files.set(file, await collectBytes(chunks));
       },
       remove: async (file) => {
         files.delete(file);

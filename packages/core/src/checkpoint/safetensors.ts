@@ -145,7 +145,7 @@ export async function encodeSafetensors(
   options: EncodeSafetensorsOptions = {},
 ): Promise<Uint8Array[]> {
   const planned = planTensors("encodeSafetensors", entries, options);
-  return encodePlanned(planned, metadata);
+  return [headerOf(planned, metadata), ...(await Promise.all(planned.map(bytesOf)))];
 }
 
 /** A tensor with the type and size that it will have in the file. */
@@ -186,15 +186,6 @@ export function planTensors(
   return planned.sort((a, b) => dtypeRank(b.dtype) - dtypeRank(a.dtype) || compareUtf8(a.name, b.name));
 }
 
-/** Encodes planned tensors, in their order, as one file. */
-export async function encodePlanned(
-  planned: readonly PlannedTensor[],
-  metadata: Readonly<Record<string, string>>,
-): Promise<Uint8Array[]> {
-  const header = headerOf(planned, metadata);
-  return [header, ...(await Promise.all(planned.map(bytesOf)))];
-}
-
 /** What `encodeSafetensors` gives, one tensor after another: what an engine gives may be a copy, and all of them would be much. */
 export function streamSafetensors(
   caller: string,
@@ -202,7 +193,14 @@ export function streamSafetensors(
   metadata: Readonly<Record<string, string>> = {},
   options: EncodeSafetensorsOptions = {},
 ): ByteChunks {
-  const planned = planTensors(caller, entries, options);
+  return streamPlanned(planTensors(caller, entries, options), metadata);
+}
+
+/** Planned tensors, in their order, as one file. */
+export function streamPlanned(
+  planned: readonly PlannedTensor[],
+  metadata: Readonly<Record<string, string>>,
+): ByteChunks {
   const header = headerOf(planned, metadata);
   return {
     bytes: planned.reduce((sum, { bytes }) => sum + bytes, header.byteLength),

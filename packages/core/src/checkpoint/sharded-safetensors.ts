@@ -1,14 +1,14 @@
 import { FormatError } from "../errors.ts";
-import { type ByteSourceInput, openByteSource } from "./byte-source.ts";
+import { type ByteChunks, type ByteSourceInput, chunksOf, openByteSource } from "./byte-source.ts";
 import {
   type EncodeSafetensorsOptions,
-  encodePlanned,
   infoOf,
   openSafetensors,
   type PlannedTensor,
   planTensors,
   type SafetensorsEntries,
   type SafetensorsFile,
+  streamPlanned,
 } from "./safetensors.ts";
 import type { TensorInfo } from "./safetensors-header.ts";
 
@@ -19,7 +19,8 @@ import type { TensorInfo } from "./safetensors-header.ts";
 export interface Shard {
   /** The name of the file, without a folder. */
   readonly file: string;
-  readonly chunks: readonly Uint8Array[];
+  /** Read from the tensors as they are asked for. */
+  readonly chunks: ByteChunks;
 }
 
 export interface EncodeShardedOptions extends EncodeSafetensorsOptions {
@@ -33,7 +34,7 @@ export interface EncodeShardedOptions extends EncodeSafetensorsOptions {
  * Encodes tensors as several safetensors files and their index, one file at a time, the index last. What fits one file
  * becomes `model.safetensors` alone, without an index.
  *
- * Write each file before asking for the next: its chunks may share memory with the tensors.
+ * Write each file before asking for the next: its chunks are made of the tensors while they are read.
  *
  * @throws if one tensor is larger than maxShardBytes.
  */
@@ -60,7 +61,7 @@ export async function* encodeShardedSafetensors(
     total += tensor.bytes;
   }
   if (shards.length <= 1) {
-    yield { file: `${prefix}.safetensors`, chunks: await encodePlanned(shards[0] ?? [], metadata) };
+    yield { file: `${prefix}.safetensors`, chunks: streamPlanned(shards[0] ?? [], metadata) };
     return;
   }
   const weightMap: [string, string][] = [];
@@ -68,11 +69,11 @@ export async function* encodeShardedSafetensors(
   for (const [i, shard] of shards.entries()) {
     const file = `${prefix}-${pad(i + 1)}-of-${pad(shards.length)}.safetensors`;
     for (const { name } of shard) weightMap.push([name, file]);
-    yield { file, chunks: await encodePlanned(shard, metadata) };
+    yield { file, chunks: streamPlanned(shard, metadata) };
   }
   const index = { metadata: { total_size: total }, weight_map: Object.fromEntries(weightMap) };
   const text = `${JSON.stringify(index, null, 2)}\n`;
-  yield { file: `${prefix}.safetensors.index.json`, chunks: [new TextEncoder().encode(text)] };
+  yield { file: `${prefix}.safetensors.index.json`, chunks: chunksOf(new TextEncoder().encode(text)) };
 }
 
 /** Opens the shard whose name the index gives. */

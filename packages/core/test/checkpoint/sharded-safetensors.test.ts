@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { concatBytes } from "../../src/checkpoint/byte-source.ts";
+import { collectBytes } from "../../src/checkpoint/byte-source.ts";
 import type { TensorData } from "../../src/checkpoint/safetensors.ts";
 import { encodeShardedSafetensors, openShardedSafetensors } from "../../src/checkpoint/sharded-safetensors.ts";
 import { FormatError } from "../../src/errors.ts";
@@ -16,7 +16,7 @@ async function shards(maxShardBytes?: number): Promise<Map<string, Uint8Array<Ar
   const out = new Map<string, Uint8Array<ArrayBuffer>>();
   const options = maxShardBytes === undefined ? {} : { maxShardBytes };
   for await (const { file, chunks } of encodeShardedSafetensors(entries, { format: "pt" }, options)) {
-    out.set(file, concatBytes(chunks));
+    out.set(file, await collectBytes(chunks));
   }
   return out;
 }

@@ -88,7 +88,11 @@ export async function saveConverted(
         "saveConverted: no matrix is in 8 or 4 bits; expected rounded ones, or savePretrained for others",
       );
     }
-    await writeModelFolder(folder, encodeModel(model, entries, { quantization: sectionOf(model, roundings) }, options));
+    await writeModelFolder(
+      "saveConverted",
+      folder,
+      encodeModel(model, entries, { quantization: sectionOf(model, roundings) }, options),
+    );
   } finally {
     treeDispose(made);
   }

@@ -6,6 +6,8 @@ import {
   openSafetensors,
   openShardedSafetensors,
   type SafetensorsFile,
+  type Shard,
+  writeFileAtomic,
 } from "@genai/core";
 import { downloadPretrained, type HubOptions } from "../hub/download-pretrained.ts";
 import { isHubName } from "../hub/hub-name.ts";
@@ -109,31 +111,12 @@ async function readConfig(source: ByteSource, caller: string): Promise<Published
  * Writes files into a folder, which is made if it is not there; each is there whole or not at all. Weights of an earlier
  * model that were not written over are removed: readers would prefer or mix them.
  */
-export async function writeModelFolder(
-  folder: string,
-  files: AsyncIterable<{ readonly file: string; readonly chunks: readonly Uint8Array[] }>,
-): Promise<void> {
-  const [{ mkdir, open, readdir, rename, rm }, { join }] = await Promise.all([
-    import("node:fs/promises"),
-    import("node:path"),
-  ]);
+export async function writeModelFolder(caller: string, folder: string, files: AsyncIterable<Shard>): Promise<void> {
+  const [{ mkdir, readdir, rm }, { join }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
   await mkdir(folder, { recursive: true });
   const written = new Set<string>();
   for await (const { file, chunks } of files) {
-    const temporary = join(folder, `.${file}.${process.pid}.tmp`);
-    try {
-      const handle = await open(temporary, "w");
-      try {
-        for (const chunk of chunks) await handle.writeFile(chunk);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(temporary, join(folder, file));
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    await writeFileAtomic(join(folder, file), chunks, caller);
     written.add(file);
   }
   for (const name of await readdir(folder)) {

@@ -1,4 +1,5 @@
 import {
+  chunksOf,
   countParams,
   encodeShardedSafetensors,
   FormatError,
@@ -105,12 +106,12 @@ export async function savePretrained(
   model: PretrainedModel,
   options: SavePretrainedOptions = {},
 ): Promise<void> {
-  await writeModelFolder(folder, encodePretrained(model, options));
+  await writeModelFolder("savePretrained", folder, encodePretrained(model, options));
 }
 
 /**
  * The files that `savePretrained` writes, one at a time, config.json last. Write each before asking for the next: its
- * chunks may share memory with the tensors.
+ * chunks are made of the tensors while they are read; `collectBytes` gives them in one piece.
  */
 export async function* encodePretrained(
   model: PretrainedModel,
@@ -150,7 +151,7 @@ export async function* encodeModel(
   } finally {
     treeDispose(zeros.map(([, tensor]) => tensor));
   }
-  yield { file: "config.json", chunks: [new TextEncoder().encode(`${JSON.stringify(fields, null, 2)}\n`)] };
+  yield { file: "config.json", chunks: chunksOf(new TextEncoder().encode(`${JSON.stringify(fields, null, 2)}\n`)) };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { concatBytes, createEagerEngine, Rng } from "@genai/core";
+import { collectBytes, createEagerEngine, Rng } from "@genai/core";
 import { describe, expect, it } from "vitest";
 import { createLlama, downloadPretrained, encodePretrained, loadPretrained } from "../../src/index.ts";
 
@@ -12,7 +12,7 @@ async function published(): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     architecture: "llama",
     ...createLlama(config, new Rng(0)),
   })) {
-    files[file] = concatBytes(chunks);
+    files[file] = await collectBytes(chunks);
   }
   return files;
 }

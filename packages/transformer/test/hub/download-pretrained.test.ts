@@ -1,7 +1,7 @@
 import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { concatBytes, createEagerEngine, encodeSafetensors, Rng, treeEntries } from "@genai/core";
+import { collectBytes, concatBytes, createEagerEngine, encodeSafetensors, Rng, treeEntries } from "@genai/core";
 import { gitSha1, type HubServer, serveHub, sha256 } from "@genai/testing/hub-server";
 import { loadTokenizer, trainCharacters } from "@genai/tokenizer";
 import * as tf from "@tensorflow/tfjs";
@@ -28,7 +28,7 @@ beforeAll(async () => {
   await createEagerEngine("cpu");
   published = { "README.md": text("read me"), "pytorch_model.bin": text("pickles") };
   const model = { architecture: "llama", ...createLlama(config, new Rng(0)) } as const;
-  for await (const { file, chunks } of encodePretrained(model)) published[file] = concatBytes(chunks);
+  for await (const { file, chunks } of encodePretrained(model)) published[file] = await collectBytes(chunks);
   published["tokenizer.json"] = text((await trainCharacters(["abc"])).toJson());
   published["tokenizer_config.json"] = text({});
   published["vocab.json"] = text({});
