@@ -67,6 +67,23 @@ describe.each(["wasm", "webgpu"] as const)("onnx:%s in the browser", (device) =>
     treeDispose([once, twice]);
   });
 
+  it("leaves results to their holder when what computed them is disposed of", async () => {
+    const before = tf.memory().numTensors;
+    const triple = engine.compile((x: tf.Tensor) => ({ a: tf.mul(x, 3), b: tf.mul(x, 4) }));
+    const x = tf.tensor([1, 2]);
+    const { a, b } = await triple(x);
+    triple.dispose();
+    // Another program, which reads one of them.
+    const sum = engine.compile((x: tf.Tensor, y: tf.Tensor) => tf.add(x, y));
+    const total = await sum(a, b);
+    a.dispose();
+    expect(Array.from(await b.data())).toEqual([4, 8]);
+    expect(Array.from(await total.data())).toEqual([7, 14]);
+    sum.dispose();
+    treeDispose([b, total, x]);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   if (device === "webgpu") {
     it("keeps results on the GPU, and says so when they are read synchronously", async () => {
       const y = await engine.compile((x: tf.Tensor) => tf.mul(x, 3))(tf.tensor([1, 2]));

@@ -1,4 +1,4 @@
-import { adamw, createEngine, type Engine, gradientStep, Rng, treeDispose } from "@genai/core";
+import { adamw, createEngine, type Engine, gradientStep, Rng, treeDispose, treeEntries } from "@genai/core";
 import * as tf from "@tensorflow/tfjs";
 import { afterEach, describe, expect, it } from "vitest";
 import { wasmPaths } from "../../core/test/engine/wasm-files.ts";
@@ -80,6 +80,18 @@ async function write(engine: Engine) {
   return { written, losses };
 }
 
+/** The codes of a Llama rounded by a text. */
+async function calibrate(engine: Engine): Promise<Int32Array> {
+  const { config, params } = createLlama(llamaConfig, new Rng(1));
+  const tokens = Int32Array.from({ length: 256 }, (_, i) => (i * i) % config.vocabSize);
+  const calibration = { engine, tokens };
+  const rounded = await convertLm(llamaLm(config) as CausalLm, params, { format: "int4", consume: true, calibration });
+  const units = treeEntries(rounded.params).filter(([path]) => path.endsWith(".units"));
+  const codes = await Promise.all(units.map(async ([, tensor]) => (await tensor.data()) as Int32Array));
+  treeDispose(rounded.params);
+  return Int32Array.from(codes.flatMap((some) => [...some]));
+}
+
 describe("language models in the browser", () => {
   let engine: Engine | undefined;
   afterEach(() => {
@@ -88,6 +100,7 @@ describe("language models in the browser", () => {
   });
   let curve: number[] | undefined;
   let text: Awaited<ReturnType<typeof write>> | undefined;
+  let codes: Int32Array | undefined;
 
   it.each(engines)("%s trains a GPT-2 with dropout, and its losses are those of plain JavaScript", async (name) => {
     engine = await createEngine(name, { wasmPaths });
@@ -109,5 +122,16 @@ describe("language models in the browser", () => {
       // Products with rounded weights round what enters them too.
       expect(Math.abs(loss - text.losses[format]!), format).toBeLessThan(format === "panels" ? 1e-3 : 0.01);
     }
+  });
+
+  it.each(engines)("%s rounds weights by a text as plain JavaScript does", async (name) => {
+    engine = await createEngine(name, { wasmPaths });
+    const tensors = tf.memory().numTensors;
+    const got = await calibrate(engine);
+    expect(tf.memory().numTensors).toBe(tensors);
+    codes ??= got;
+    // Eight codes to a unit; one that lies half way between two may tip, and with it others of its row.
+    const same = got.filter((unit, i) => unit === codes![i]).length;
+    expect(same / got.length).toBeGreaterThan(0.9);
   });
 });

@@ -26,23 +26,47 @@ export interface Loader {
 
 type CreateSession = (bytes: Uint8Array) => Promise<InferenceSession>;
 
+/** A session, and how many of its results there are: their memory, where it is a device's, goes with it. */
+interface Owner {
+  readonly session: InferenceSession;
+  results: number;
+  /** Whether it is released with the last of them. */
+  ended: boolean;
+}
+
 /** Results in memory of the runtime's choosing. */
 export function plainLoader(createSession: CreateSession): Loader {
+  const owners = new WeakMap<OrtTensor, Owner>();
   return {
     reusesMemory: false,
     load: async (model) => {
-      const session = await createSession(encodeOnnx(model));
+      const owner: Owner = { session: await createSession(encodeOnnx(model)), results: 0, ended: false };
       return {
         run: async (feeds) => {
-          const results = await session.run(feeds);
-          return model.outputs.map(({ name }) => results[name] as OrtTensor);
+          const results = await owner.session.run(feeds);
+          return model.outputs.map(({ name }) => {
+            const tensor = results[name] as OrtTensor;
+            if (tensor.location !== "cpu") {
+              owners.set(tensor, owner);
+              owner.results++;
+            }
+            return tensor;
+          });
         },
-        release: () => session.release(),
+        release: async () => {
+          owner.ended = true;
+          if (owner.results === 0) await owner.session.release();
+        },
       };
     },
     recycle: (tensor) => {
+      const owner = owners.get(tensor);
       // Memory of JavaScript's is left to its collector.
-      if (tensor.location !== "cpu") tensor.dispose();
+      if (!owner) return;
+      owners.delete(tensor);
+      tensor.dispose();
+      owner.results--;
+      if (owner.ended && owner.results === 0) void owner.session.release().catch(() => {});
     },
   };
 }
