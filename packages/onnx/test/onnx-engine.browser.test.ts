@@ -80,7 +80,11 @@ describe.each(["wasm", "webgpu"] as const)("onnx:%s in the browser", (device) =>
     expect(Array.from(await b.data())).toEqual([4, 8]);
     expect(Array.from(await total.data())).toEqual([7, 14]);
     sum.dispose();
-    treeDispose([b, total, x]);
+    const other = await createOnnxEngine({ device });
+    const last = await other.compile((x: tf.Tensor) => tf.mul(x, 5))(x);
+    other.dispose();
+    expect(Array.from(await last.data())).toEqual([5, 10]);
+    treeDispose([b, total, last, x]);
     expect(tf.memory().numTensors).toBe(before);
   });
 
